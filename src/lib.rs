@@ -1,0 +1,4 @@
+//! Wheelhouse: steer deployments from a terminal.
+
+pub mod model;
+pub mod ports;

@@ -1,0 +1,33 @@
+//! The vocabulary every room shares: plain data, no I/O, no clock, no decisions.
+//!
+//! Must not know any other room. One word has one meaning:
+//! a **service** in an **environment** is a [`Placement`]; what one deploy made is a
+//! [`Release`]; a balancer's entry is a **server**; a process behind it an **instance**.
+//! A **rollout** moves traffic from one release to another, **step** by step; at each step it
+//! **soaks** while the judge forms a **verdict**. **Stable** and **canary** are roles in a
+//! rollout, never labels on instances.
+
+pub mod command;
+pub mod effect;
+pub mod entry;
+pub mod ids;
+pub mod input;
+pub mod service;
+pub mod state;
+pub mod text;
+pub mod verdict;
+pub mod world;
+
+pub use command::{Command, PromoteTo, Refusal};
+pub use effect::{Action, Effect, EffectKey, ServerSetting};
+pub use entry::{Actor, Entry, Record};
+pub use ids::{
+    BalancerName, EffectId, EnvName, Name, NameError, Placement, ReleaseId, RolloutId,
+    RolloutNumber, RuntimeName, Seq, ServerName, ServiceName, Version,
+};
+pub use input::{Event, Input, Outcome};
+pub use service::{Release, ServiceSpec, Step};
+pub use state::{Phase, PlacementState, Rollout, RolloutKind, State, Status};
+pub use text::Clean;
+pub use verdict::{Verdict, VerdictClass};
+pub use world::World;

@@ -1,0 +1,168 @@
+//! What people ask of the engine, and how it answers.
+
+use super::{Clean, Placement, RolloutNumber, Seq, ServiceSpec, Version};
+use serde::{Deserialize, Serialize};
+
+/// How far a promotion goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PromoteTo {
+    /// The next step.
+    Next,
+    /// This share, in percent; the steps above it follow.
+    Percent(u8),
+    /// 100 % at once.
+    Full,
+}
+
+/// What a person asks for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub enum Command {
+    /// Roll out a version.
+    Deploy {
+        /// The service as the configuration resolves it now.
+        spec: Box<ServiceSpec>,
+        /// Which version.
+        version: Version,
+        /// Why.
+        reason: Option<Clean>,
+    },
+    /// Go forward now.
+    Promote {
+        /// Where.
+        placement: Placement,
+        /// How far.
+        to: PromoteTo,
+        /// The revision the person saw.
+        revision: u64,
+    },
+    /// Stop automatic progress.
+    Hold {
+        /// Where.
+        placement: Placement,
+        /// Why.
+        reason: Option<Clean>,
+    },
+    /// Continue automatic progress.
+    Resume {
+        /// Where.
+        placement: Placement,
+        /// The revision the person saw.
+        revision: u64,
+    },
+    /// End the rollout; traffic returns to stable.
+    Abort {
+        /// Where.
+        placement: Placement,
+        /// Why.
+        reason: Option<Clean>,
+    },
+    /// Go to an earlier version on the fast path.
+    Rollback {
+        /// The service as the configuration resolves it now.
+        spec: Box<ServiceSpec>,
+        /// Which version; the previous verified one when absent.
+        to: Option<Version>,
+        /// Why.
+        reason: Option<Clean>,
+    },
+}
+
+impl Command {
+    /// The verb, as people type it.
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Self::Deploy { .. } => "deploy",
+            Self::Promote { .. } => "promote",
+            Self::Hold { .. } => "hold",
+            Self::Resume { .. } => "resume",
+            Self::Abort { .. } => "abort",
+            Self::Rollback { .. } => "rollback",
+        }
+    }
+
+    /// Where it acts.
+    pub fn placement(&self) -> &Placement {
+        match self {
+            Self::Deploy { spec, .. } | Self::Rollback { spec, .. } => &spec.placement,
+            Self::Promote { placement, .. }
+            | Self::Hold { placement, .. }
+            | Self::Resume { placement, .. }
+            | Self::Abort { placement, .. } => placement,
+        }
+    }
+}
+
+/// Why a command was not carried out. Not an error: an answer, with the text for the person.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(tag = "refusal", rename_all = "snake_case")]
+pub enum Refusal {
+    /// No rollout is open here.
+    #[error("{placement} has no open rollout; nothing was changed")]
+    NoRollout {
+        /// Where.
+        placement: Placement,
+    },
+    /// One is open already.
+    #[error("rollout {number} of {placement} is still open; finish it with promote, or abort it")]
+    RolloutOpen {
+        /// Where.
+        placement: Placement,
+        /// Which one.
+        number: RolloutNumber,
+    },
+    /// The rollout moved on since the person looked.
+    #[error("the rollout moved on: you saw revision {seen}, it is at {now}; look again")]
+    Stale {
+        /// What the command carried.
+        seen: u64,
+        /// What holds now.
+        now: u64,
+    },
+    /// It cannot be done now.
+    #[error("{why}")]
+    NotNow {
+        /// What stands in the way, and the mend.
+        why: Clean,
+    },
+    /// It can never be done as asked.
+    #[error("{why}")]
+    Impossible {
+        /// What is wrong, and the mend.
+        why: Clean,
+    },
+    /// The history cannot be written, so nothing may go forward.
+    #[error("the history cannot be written ({why}); only abort and hold are possible until it can")]
+    HistoryBroken {
+        /// What went wrong.
+        why: Clean,
+    },
+}
+
+/// What became of a command.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum Answer {
+    /// Durable, as this record.
+    Accepted {
+        /// Its newest record.
+        seq: Seq,
+        /// The rollout it concerns.
+        number: RolloutNumber,
+        /// That rollout's revision now.
+        revision: u64,
+    },
+    /// Already so; nothing was recorded.
+    Already {
+        /// What is so.
+        what: Clean,
+    },
+    /// Being carried out although the history cannot be written; it will be recorded as a gap.
+    Unrecorded {
+        /// What went wrong with the history.
+        why: Clean,
+    },
+    /// Refused; nothing was changed.
+    Refused(Refusal),
+}

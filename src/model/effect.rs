@@ -1,0 +1,229 @@
+//! What the engine wants done, as data. The driver does it and reports an [`super::Input`].
+
+use super::command::Answer;
+use super::service::{Backend, HealthCheck, SmokeTest, Workload};
+use super::world::Admin;
+use super::{
+    BalancerName, Clean, EffectId, Placement, Record, ReleaseId, RolloutId, RuntimeName, ServerName,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+/// What a server is to be set to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerSetting {
+    /// Whether it may get requests.
+    pub admin: Admin,
+    /// Its weight, 0–256.
+    pub weight: u16,
+}
+
+impl ServerSetting {
+    /// Out of traffic.
+    pub const OUT: Self = Self {
+        admin: Admin::Maintenance,
+        weight: 0,
+    };
+
+    /// In traffic by a weight.
+    pub fn ready(weight: u16) -> Self {
+        Self {
+            admin: Admin::Ready,
+            weight,
+        }
+    }
+}
+
+/// Something to be done in the world. Absolute and idempotent; done twice it does no more.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "effect", rename_all = "snake_case")]
+pub enum Effect {
+    /// Read one backend of a balancer.
+    ReadBalancer {
+        /// For which placement.
+        placement: Placement,
+        /// Which backend.
+        backend: Backend,
+    },
+    /// Read the placement's instances from a runtime.
+    ReadRuntime {
+        /// For which placement.
+        placement: Placement,
+        /// Which runtime.
+        runtime: RuntimeName,
+    },
+    /// Ask one instance whether it is healthy.
+    Probe {
+        /// For which placement.
+        placement: Placement,
+        /// The server it stands behind.
+        server: ServerName,
+        /// Where it listens.
+        address: SocketAddr,
+        /// The release it is meant to be.
+        release: ReleaseId,
+        /// What to ask.
+        check: HealthCheck,
+    },
+    /// Send the smoke requests to each instance.
+    Smoke {
+        /// For which placement.
+        placement: Placement,
+        /// For which rollout.
+        rollout: RolloutId,
+        /// What to send.
+        tests: Vec<SmokeTest>,
+        /// To whom.
+        instances: BTreeMap<ServerName, SocketAddr>,
+    },
+    /// Set servers of one backend, then read it back.
+    SetWeights {
+        /// The intent behind it.
+        id: EffectId,
+        /// For which placement.
+        placement: Placement,
+        /// Which backend.
+        backend: Backend,
+        /// What each server is to be, in the order in which they are to be changed.
+        settings: Vec<(ServerName, ServerSetting)>,
+    },
+    /// Start an instance behind a server (or let a running one of the same release be), then read
+    /// it back.
+    StartInstance {
+        /// The intent behind it.
+        id: EffectId,
+        /// For which placement.
+        placement: Placement,
+        /// Where.
+        runtime: RuntimeName,
+        /// The server it will stand behind.
+        server: ServerName,
+        /// Where it must listen.
+        address: SocketAddr,
+        /// The release it is.
+        release: ReleaseId,
+        /// How it is started.
+        workload: Workload,
+        /// Whether the runtime starts it again when it exits.
+        keep_running: bool,
+    },
+    /// Stop an instance and forget it, then read back.
+    StopInstance {
+        /// The intent behind it.
+        id: EffectId,
+        /// For which placement.
+        placement: Placement,
+        /// Where.
+        runtime: RuntimeName,
+        /// The server it stands behind.
+        server: ServerName,
+        /// Between the polite and the final signal.
+        grace_ms: u64,
+    },
+    /// Wake the engine at this time.
+    WakeAt {
+        /// When.
+        at_ms: u64,
+    },
+}
+
+/// What an effect acts on. Only one is under way per key, so a late write meets no other.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EffectKey {
+    /// A placement's backend on a balancer: reads and writes.
+    Balancer(Placement, BalancerName),
+    /// A placement's instances on a runtime: reads.
+    Runtime(Placement, RuntimeName),
+    /// One instance: start and stop.
+    Instance(Placement, ServerName),
+    /// One instance's probe.
+    Probe(Placement, ServerName),
+    /// A placement's smoke run.
+    Smoke(Placement),
+}
+
+impl Effect {
+    /// What it acts on; `None` for a timer.
+    pub fn key(&self) -> Option<EffectKey> {
+        Some(match self {
+            Self::ReadBalancer { placement, backend } | Self::SetWeights { placement, backend, .. } => {
+                EffectKey::Balancer(placement.clone(), backend.balancer.clone())
+            }
+            Self::ReadRuntime { placement, runtime } => {
+                EffectKey::Runtime(placement.clone(), runtime.clone())
+            }
+            Self::StartInstance { placement, server, .. }
+            | Self::StopInstance { placement, server, .. } => {
+                EffectKey::Instance(placement.clone(), server.clone())
+            }
+            Self::Probe { placement, server, .. } => {
+                EffectKey::Probe(placement.clone(), server.clone())
+            }
+            Self::Smoke { placement, .. } => EffectKey::Smoke(placement.clone()),
+            Self::WakeAt { .. } => return None,
+        })
+    }
+
+    /// The intent behind it; `None` for reads, probes and timers, which change nothing.
+    pub fn id(&self) -> Option<EffectId> {
+        match self {
+            Self::SetWeights { id, .. }
+            | Self::StartInstance { id, .. }
+            | Self::StopInstance { id, .. } => Some(*id),
+            _ => None,
+        }
+    }
+
+    /// Whether it changes the world.
+    pub fn is_write(&self) -> bool {
+        self.id().is_some()
+    }
+
+    /// How long it may take until its outcome is unknown.
+    pub fn deadline_ms(&self) -> u64 {
+        match self {
+            Self::ReadBalancer { .. } | Self::SetWeights { .. } => BALANCER_DEADLINE_MS,
+            Self::ReadRuntime { .. } => 2_000,
+            Self::StartInstance { .. } => 10_000,
+            Self::StopInstance { grace_ms, .. } => grace_ms + 5_000,
+            Self::Probe { check, .. } => check.timeout_ms,
+            Self::Smoke { tests, instances, .. } => {
+                let all: u64 = tests.iter().map(|test| test.timeout_ms).sum();
+                all * instances.len() as u64
+            }
+            Self::WakeAt { .. } => 0,
+        }
+    }
+}
+
+/// For one write to a balancer with its read-back.
+pub const BALANCER_DEADLINE_MS: u64 = 1_000;
+
+/// What a turn asks of the shell around it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Make these records durable, in one transaction, then report it.
+    Append(Vec<Record>),
+    /// Do this and report it as settled within `deadline_ms` (absolute).
+    Start {
+        /// What to do.
+        effect: Effect,
+        /// When its outcome counts as unknown, in the engine's time.
+        deadline_ms: u64,
+    },
+    /// Wake the engine at this time; a new one replaces the old.
+    WakeAt(u64),
+    /// Answer a command.
+    Answer {
+        /// The request that asked.
+        request: u64,
+        /// What became of it.
+        answer: Answer,
+    },
+    /// Open the history anew and report what its last record is.
+    ReopenHistory,
+    /// Something people should know that no record says.
+    Say(Clean),
+}

@@ -1,0 +1,423 @@
+//! The facts the history keeps. Past tense, no derived values, readable for ever: a shape that
+//! was once written is never changed, only joined by others.
+
+use super::command::PromoteTo;
+use super::input::EngineInfo;
+use super::service::ServiceSpec;
+use super::state::{HoldReason, RolloutKind, Status};
+use super::verdict::Verdict;
+use super::world::SmokeReport;
+use super::{
+    BalancerName, Clean, EffectId, Placement, Release, ReleaseId, RolloutId, RolloutNumber, Seq,
+    ServerName, Version,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Who caused a record.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Actor {
+    /// The engine, by its own rules.
+    Engine,
+    /// A person, as the kernel names them.
+    Person {
+        /// Their user id.
+        uid: u32,
+        /// Their user name.
+        user: Clean,
+    },
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Engine => f.pad("engine"),
+            Self::Person { user, .. } => f.pad(user.as_str()),
+        }
+    }
+}
+
+/// One fact with its place in the order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Its place, from 1, without gaps.
+    pub seq: Seq,
+    /// When, in the engine's time (Unix ms).
+    pub at_ms: u64,
+    /// Who caused it.
+    pub actor: Actor,
+    /// What happened.
+    pub entry: Entry,
+}
+
+/// Each share in percent, by release; they sum to 100, or to 0 when nothing may serve.
+pub type Shares = BTreeMap<ReleaseId, u8>;
+
+/// Why a weight was intended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "why", rename_all = "snake_case")]
+pub enum WeightReason {
+    /// A step of the rollout, counted from 1.
+    Step {
+        /// Which one.
+        step: usize,
+    },
+    /// A person promoted to a share of their own; the steps up to `step` are done with.
+    Promotion {
+        /// The last step whose share is not above it.
+        step: usize,
+    },
+    /// Traffic returns to stable.
+    Revert,
+    /// A rollback's one move.
+    Rollback,
+}
+
+/// What makes it safe to stop an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IdleProof {
+    /// Every balancer showed it out of traffic with no session left.
+    Idle,
+    /// The drain timeout ran out.
+    Timeout,
+    /// It never had traffic, or is not running any more.
+    NeverServed,
+}
+
+/// What drifted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Drift {
+    /// The new release has more than intended: corrected at once.
+    Above,
+    /// It has less, because the balancer restarted: asserted again.
+    BalancerRestarted,
+    /// It has less, and nothing explains it: held.
+    Below,
+}
+
+/// One fact.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Entry {
+    /// An engine process began; soaks begin anew.
+    EngineStarted {
+        /// Who it is.
+        engine: EngineInfo,
+    },
+    /// A rollout began.
+    RolloutStarted {
+        /// Its identity.
+        id: RolloutId,
+        /// Its number for people.
+        number: RolloutNumber,
+        /// Deploy or rollback.
+        rollout: RolloutKind,
+        /// The release it brings.
+        release: Box<Release>,
+        /// The release that had the traffic; `None` on a first deploy.
+        from: Option<ReleaseId>,
+        /// The settings it keeps to its end.
+        spec: Box<ServiceSpec>,
+        /// Why, as the person said.
+        reason: Option<Clean>,
+    },
+    /// An instance is to be started behind a server.
+    InstanceIntended {
+        /// Where.
+        placement: Placement,
+        /// Behind which server.
+        server: ServerName,
+        /// Of which release.
+        release: ReleaseId,
+    },
+    /// An instance passed our own probe.
+    InstanceUp {
+        /// Where.
+        placement: Placement,
+        /// Behind which server.
+        server: ServerName,
+    },
+    /// An instance failed.
+    InstanceFailed {
+        /// Where.
+        placement: Placement,
+        /// Behind which server.
+        server: ServerName,
+        /// Why.
+        why: Clean,
+    },
+    /// The smoke requests were answered.
+    SmokeFinished {
+        /// Where.
+        placement: Placement,
+        /// What was found.
+        report: SmokeReport,
+    },
+    /// Traffic is to be shared so.
+    WeightIntended {
+        /// Where.
+        placement: Placement,
+        /// The shares.
+        shares: Shares,
+        /// Why.
+        reason: WeightReason,
+    },
+    /// Every balancer's read-back shows the intended shares.
+    WeightSettled {
+        /// Where.
+        placement: Placement,
+        /// The intent.
+        id: EffectId,
+        /// The balancers' processes that confirmed it.
+        epochs: BTreeMap<BalancerName, String>,
+    },
+    /// An engine restarted and found a raise not applied: it is given up, the observed share holds.
+    WeightAbandoned {
+        /// Where.
+        placement: Placement,
+        /// The intent.
+        id: EffectId,
+        /// What was observed instead.
+        shares: Shares,
+    },
+    /// A step's soak ended well.
+    StepPassed {
+        /// Where.
+        placement: Placement,
+        /// Which step, from 1.
+        step: usize,
+        /// On what evidence.
+        verdict: Verdict,
+    },
+    /// The judge's word changed.
+    VerdictChanged {
+        /// Where.
+        placement: Placement,
+        /// To this, on this evidence.
+        verdict: Verdict,
+    },
+    /// Automatic progress stopped.
+    Held {
+        /// Where.
+        placement: Placement,
+        /// Why.
+        why: HoldReason,
+    },
+    /// Automatic progress goes on.
+    Resumed {
+        /// Where.
+        placement: Placement,
+    },
+    /// A person sent it forward.
+    Promoted {
+        /// Where.
+        placement: Placement,
+        /// How far.
+        to: PromoteTo,
+        /// The verdict they saw.
+        verdict: Verdict,
+        /// What was left of the soak.
+        soak_left_ms: u64,
+    },
+    /// A person ended the rollout.
+    AbortRequested {
+        /// Where.
+        placement: Placement,
+        /// Why.
+        reason: Option<Clean>,
+    },
+    /// The engine takes the release back.
+    RevertDecided {
+        /// Where.
+        placement: Placement,
+        /// Why, in one sentence.
+        cause: Clean,
+        /// On what evidence, where the judge caused it.
+        verdict: Option<Verdict>,
+    },
+    /// The rollout is closed.
+    RolloutFinished {
+        /// Where.
+        placement: Placement,
+        /// How it ended.
+        status: Status,
+        /// In one sentence.
+        because: Clean,
+    },
+    /// The balancer did not show what was intended.
+    DriftFound {
+        /// Where.
+        placement: Placement,
+        /// On which balancer.
+        balancer: BalancerName,
+        /// Which way.
+        drift: Drift,
+        /// The new release's intended share.
+        wanted_percent: f64,
+        /// Its share by the balancer's weights.
+        observed_percent: f64,
+    },
+    /// A warm release is to go before its time.
+    RetireIntended {
+        /// Where.
+        placement: Placement,
+        /// Which release.
+        release: ReleaseId,
+        /// Why.
+        why: Clean,
+    },
+    /// A server was taken out of traffic for good; it may be stopped once idle.
+    DrainBegun {
+        /// Where.
+        placement: Placement,
+        /// Which server.
+        server: ServerName,
+        /// The balancers' processes then.
+        epochs: BTreeMap<BalancerName, String>,
+    },
+    /// An instance is to be stopped.
+    StopIntended {
+        /// Where.
+        placement: Placement,
+        /// Behind which server.
+        server: ServerName,
+        /// Why that is safe.
+        proof: IdleProof,
+    },
+    /// An instance is gone; its server is free.
+    InstanceStopped {
+        /// Where.
+        placement: Placement,
+        /// Behind which server.
+        server: ServerName,
+    },
+    /// A command was refused.
+    Refused {
+        /// Where.
+        placement: Placement,
+        /// Which verb.
+        verb: String,
+        /// Why.
+        why: Clean,
+    },
+    /// The history could not be written for a while; moves towards stable may be missing from it.
+    HistoryGap {
+        /// From when.
+        since_ms: u64,
+        /// What went wrong.
+        why: Clean,
+    },
+    /// Written by a newer Wheelhouse; this one may look but not drive.
+    #[serde(other)]
+    Unknown,
+}
+
+impl Entry {
+    /// The machine name of its kind, as stored.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::EngineStarted { .. } => "engine_started",
+            Self::RolloutStarted { .. } => "rollout_started",
+            Self::InstanceIntended { .. } => "instance_intended",
+            Self::InstanceUp { .. } => "instance_up",
+            Self::InstanceFailed { .. } => "instance_failed",
+            Self::SmokeFinished { .. } => "smoke_finished",
+            Self::WeightIntended { .. } => "weight_intended",
+            Self::WeightSettled { .. } => "weight_settled",
+            Self::WeightAbandoned { .. } => "weight_abandoned",
+            Self::StepPassed { .. } => "step_passed",
+            Self::VerdictChanged { .. } => "verdict_changed",
+            Self::Held { .. } => "held",
+            Self::Resumed { .. } => "resumed",
+            Self::Promoted { .. } => "promoted",
+            Self::AbortRequested { .. } => "abort_requested",
+            Self::RevertDecided { .. } => "revert_decided",
+            Self::RolloutFinished { .. } => "rollout_finished",
+            Self::DriftFound { .. } => "drift_found",
+            Self::RetireIntended { .. } => "retire_intended",
+            Self::DrainBegun { .. } => "drain_begun",
+            Self::StopIntended { .. } => "stop_intended",
+            Self::InstanceStopped { .. } => "instance_stopped",
+            Self::Refused { .. } => "refused",
+            Self::HistoryGap { .. } => "history_gap",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Where it happened; `None` for facts about the engine itself.
+    pub fn placement(&self) -> Option<&Placement> {
+        match self {
+            Self::RolloutStarted { spec, .. } => Some(&spec.placement),
+            Self::InstanceIntended { placement, .. }
+            | Self::InstanceUp { placement, .. }
+            | Self::InstanceFailed { placement, .. }
+            | Self::SmokeFinished { placement, .. }
+            | Self::WeightIntended { placement, .. }
+            | Self::WeightSettled { placement, .. }
+            | Self::WeightAbandoned { placement, .. }
+            | Self::StepPassed { placement, .. }
+            | Self::VerdictChanged { placement, .. }
+            | Self::Held { placement, .. }
+            | Self::Resumed { placement }
+            | Self::Promoted { placement, .. }
+            | Self::AbortRequested { placement, .. }
+            | Self::RevertDecided { placement, .. }
+            | Self::RolloutFinished { placement, .. }
+            | Self::DriftFound { placement, .. }
+            | Self::RetireIntended { placement, .. }
+            | Self::DrainBegun { placement, .. }
+            | Self::StopIntended { placement, .. }
+            | Self::InstanceStopped { placement, .. }
+            | Self::Refused { placement, .. } => Some(placement),
+            Self::EngineStarted { .. } | Self::HistoryGap { .. } | Self::Unknown => None,
+        }
+    }
+
+    /// Whether it only leads traffic towards the last verified release, stops automatic progress
+    /// or states what was seen: such entries may act before they are durable.
+    pub fn is_safe_direction(&self) -> bool {
+        match self {
+            Self::AbortRequested { .. }
+            | Self::RevertDecided { .. }
+            | Self::Held { .. }
+            | Self::VerdictChanged { .. }
+            | Self::InstanceFailed { .. }
+            | Self::DriftFound { .. } => true,
+            Self::WeightIntended { reason, .. } => *reason == WeightReason::Revert,
+            _ => false,
+        }
+    }
+}
+
+/// What one deployment row of the history shows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeploymentRow {
+    /// The rollout's identity.
+    pub id: RolloutId,
+    /// Its number.
+    pub number: RolloutNumber,
+    /// Service.
+    pub service: String,
+    /// Environment.
+    pub environment: String,
+    /// Version it brought.
+    pub version: Version,
+    /// How it stands.
+    pub status: Status,
+    /// Who started it.
+    pub actor: String,
+    /// When it started.
+    pub started_at: u64,
+    /// When it ended.
+    pub completed_at: Option<u64>,
+    /// How long it took.
+    pub duration_ms: Option<u64>,
+    /// Whether it lost its traffic again, then or later.
+    pub rolled_back: bool,
+    /// How it ended, in one sentence.
+    pub because: Option<Clean>,
+}

@@ -1,0 +1,147 @@
+//! Everything that can happen to the engine, in one closed list and one order.
+
+use super::command::Command;
+use super::effect::EffectKey;
+use super::world::{BalancerReading, RuntimeReading, SmokeReport};
+use super::{
+    Actor, BalancerName, Clean, EffectId, Placement, ReleaseId, RolloutId, RuntimeName, Seq,
+    ServerName,
+};
+use serde::{Deserialize, Serialize};
+
+/// Something that happened, at a time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Input {
+    /// The engine's time; never runs backwards.
+    pub now_ms: u64,
+    /// What happened.
+    pub event: Event,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// This engine process began.
+    Started(EngineInfo),
+    /// A person asked for something.
+    Command(Asked),
+    /// An effect ended, or was given up.
+    Settled(Settled),
+    /// A timer rang.
+    Wake,
+    /// Records up to this one are durable.
+    Appended {
+        /// The last durable seq.
+        last: Seq,
+    },
+    /// The append under way failed; nothing of it is durable.
+    AppendFailed {
+        /// Why.
+        why: Clean,
+    },
+    /// The history was opened anew and its last record re-read.
+    HistoryReopened {
+        /// The last durable seq.
+        last: Seq,
+    },
+}
+
+/// A command with everything that may not be invented inside a decision.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Asked {
+    /// Ties the answer to the asker.
+    pub request: u64,
+    /// Who asked, as the kernel says.
+    pub by: Actor,
+    /// What for.
+    pub command: Command,
+    /// An unused id, should a rollout begin.
+    pub rollout: RolloutId,
+    /// An unused id, should a release be made.
+    pub release: ReleaseId,
+}
+
+/// Who this engine is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineInfo {
+    /// Its version.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// The machine's name.
+    pub host: Clean,
+    /// SHA-256 (hex) of the configuration it runs with.
+    pub config_hash: String,
+}
+
+/// How a write ended. There is no fourth way, and "unknown" is not "failed".
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Outcome {
+    /// The read-back shows it.
+    Applied,
+    /// Certainly nothing changed.
+    Rejected {
+        /// Why.
+        why: Clean,
+    },
+    /// It may or may not have happened: read before anything else.
+    Unknown {
+        /// Why.
+        why: Clean,
+    },
+}
+
+/// An effect's end, with what was seen.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settled {
+    /// What it acted on.
+    pub key: EffectKey,
+    /// The intent behind it, for writes.
+    pub id: Option<EffectId>,
+    /// How it ended. Reads and probes that gave an answer are `Applied`.
+    pub outcome: Outcome,
+    /// What was seen while doing it.
+    pub seen: Option<Observation>,
+}
+
+/// Something seen of the world.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Observation {
+    /// A balancer's backend.
+    Balancer {
+        /// Whose.
+        placement: Placement,
+        /// Which balancer.
+        balancer: BalancerName,
+        /// What it said, or why it did not.
+        reading: Result<BalancerReading, Clean>,
+    },
+    /// A runtime's instances.
+    Runtime {
+        /// Whose.
+        placement: Placement,
+        /// Which runtime.
+        runtime: RuntimeName,
+        /// What it said, or why it did not.
+        reading: Result<RuntimeReading, Clean>,
+    },
+    /// One probe.
+    Probe {
+        /// Whose.
+        placement: Placement,
+        /// Which instance.
+        server: ServerName,
+        /// The release it is meant to be.
+        release: ReleaseId,
+        /// Whether it is healthy, else why not.
+        result: Result<(), Clean>,
+    },
+    /// A smoke run.
+    Smoke {
+        /// Whose.
+        placement: Placement,
+        /// What it found.
+        report: SmokeReport,
+    },
+}

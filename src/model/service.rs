@@ -1,0 +1,199 @@
+//! A service in an environment, as the configuration resolved it. A rollout keeps the copy it
+//! started with, so that a later edit of the file changes nothing under way.
+
+use super::{BalancerName, Name, Placement, ReleaseId, RuntimeName, ServerName, Version};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+/// Everything the engine needs to know of one service in one environment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServiceSpec {
+    /// Which service, where.
+    pub placement: Placement,
+    /// Whether forward moves ask for the environment's name.
+    pub protected: bool,
+    /// Runtimes the instances run on. One in this version.
+    pub runtimes: Vec<RuntimeName>,
+    /// Balancers in front of them, each with its backend. One in this version.
+    pub balancers: Vec<Backend>,
+    /// The balancer's fixed servers, at least twice `instances`.
+    pub servers: Vec<Server>,
+    /// Instances of one release.
+    pub instances: u32,
+    /// How an instance is started.
+    pub workload: Workload,
+    /// When an instance counts as healthy.
+    pub health: HealthCheck,
+    /// Requests a new release must answer before it gets traffic.
+    pub smoke: Vec<SmokeTest>,
+    /// How traffic moves.
+    pub canary: CanarySettings,
+    /// What the judge holds against the new release.
+    pub analysis: AnalysisSettings,
+    /// SHA-256 (hex) of the configuration this came from.
+    pub config_hash: String,
+}
+
+impl ServiceSpec {
+    /// Instances a canary runs: its own count, else the service's.
+    pub fn canary_instances(&self) -> u32 {
+        self.canary.instances.unwrap_or(self.instances)
+    }
+
+    /// The address of a server, if the configuration knows it.
+    pub fn address(&self, server: &ServerName) -> Option<SocketAddr> {
+        self.servers
+            .iter()
+            .find(|s| s.name == *server)
+            .map(|s| s.address)
+    }
+}
+
+/// A balancer's backend that carries the service.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Backend {
+    /// The balancer.
+    pub balancer: BalancerName,
+    /// Its backend's name.
+    pub backend: Name,
+}
+
+/// One fixed server of the balancer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Server {
+    /// Its name in the balancer's configuration.
+    pub name: ServerName,
+    /// Where the instance behind it listens.
+    pub address: SocketAddr,
+}
+
+/// How an instance is started. `{version}`, `{port}`, `{address}` and `{server}` in arguments
+/// and values are filled in per instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Workload {
+    /// Program and arguments; no shell.
+    pub command: Vec<String>,
+    /// Added environment variables.
+    pub env: BTreeMap<String, String>,
+    /// Working directory; the host's own when absent.
+    pub directory: Option<String>,
+    /// Between the polite and the final stop signal.
+    pub stop_grace_ms: u64,
+}
+
+/// What one deploy made: it never changes and is never reused by another deploy.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Release {
+    /// Its identity, carried by its instances.
+    pub id: ReleaseId,
+    /// The version people know it by.
+    pub version: Version,
+    /// How its instances are started, with the version filled in.
+    pub workload: Workload,
+    /// The configuration it was made from.
+    pub config_hash: String,
+    /// When it was made.
+    pub created_ms: u64,
+}
+
+/// When an instance is healthy: an HTTP answer, and named values in its JSON body.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HealthCheck {
+    /// Path asked of the instance.
+    pub path: String,
+    /// Expected status.
+    pub status: u16,
+    /// JSON pointer → expected value, e.g. `/checks/database` → `"ok"`.
+    pub json: BTreeMap<String, serde_json::Value>,
+    /// Between two probes of one instance while a rollout is open.
+    pub interval_ms: u64,
+    /// For one probe.
+    pub timeout_ms: u64,
+    /// Consecutive passes until a starting instance counts as up.
+    pub successes: u32,
+    /// Consecutive failures until an instance counts as down.
+    pub failures: u32,
+    /// From start to up, at most.
+    pub start_timeout_ms: u64,
+}
+
+/// One request a new release must answer before it gets traffic.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SmokeTest {
+    /// What people call it.
+    pub name: Name,
+    /// HTTP method.
+    pub method: String,
+    /// Path asked of each instance.
+    pub path: String,
+    /// Request headers.
+    pub headers: BTreeMap<String, String>,
+    /// Request body.
+    pub body: Option<String>,
+    /// Expected status.
+    pub status: u16,
+    /// Text the body must contain.
+    pub contains: Option<String>,
+    /// JSON pointer → expected value.
+    pub json: BTreeMap<String, serde_json::Value>,
+    /// For one request.
+    pub timeout_ms: u64,
+}
+
+/// One canary step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// The new release's share of requests, 1–100.
+    pub weight_percent: u8,
+    /// How long it is watched there.
+    pub soak_ms: u64,
+    /// Whether a person must promote after the soak.
+    pub pause: bool,
+}
+
+/// How traffic moves to a new release, and what happens to the old one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CanarySettings {
+    /// Steps in rising order; the last is 100 %.
+    pub steps: Vec<Step>,
+    /// Requests the new release must have answered before a step can pass.
+    pub min_requests: u64,
+    /// A soak short of requests goes on to this multiple of itself, then holds.
+    pub max_soak_factor: u32,
+    /// Instances of the canary; the service's own count when absent.
+    pub instances: Option<u32>,
+    /// The old release stays warm this long after the last step.
+    pub keep_warm_ms: u64,
+    /// An instance that does not fall idle is stopped after this long.
+    pub drain_timeout_ms: u64,
+    /// A weight change that the balancer does not take is given up after this long.
+    pub shift_timeout_ms: u64,
+}
+
+/// What the judge holds against a new release. A limit that is absent is not judged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AnalysisSettings {
+    /// Between two judgements; also the longest an observation counts as fresh.
+    pub interval_ms: u64,
+    /// Consecutive failing judgements until the engine takes the release back.
+    pub failures: u32,
+    /// Judgements without data until the rollout is held.
+    pub no_data_intervals: u32,
+    /// Without data at weight > 0 until the rollout is aborted.
+    pub no_data_abort_ms: u64,
+    /// Error ratio, 0–1, above which the release fails.
+    pub error_ratio: Option<f64>,
+    /// p99 in ms: fails when more than 1 % of requests took longer. A histogram edge.
+    pub latency_p99_ms: Option<u32>,
+    /// Mean response in ms above which the release fails.
+    pub mean_ms: Option<f64>,
+    /// Fails when its error ratio exceeds this multiple of stable's.
+    pub error_ratio_vs_stable: Option<f64>,
+    /// Fails when its p99 exceeds this multiple of stable's.
+    pub latency_p99_vs_stable: Option<f64>,
+    /// Fails when its mean response exceeds this multiple of stable's.
+    pub mean_vs_stable: Option<f64>,
+    /// Own probes passed ÷ made over the last 60 s below which the release fails, 0–1.
+    pub infrastructure_health: Option<f64>,
+}

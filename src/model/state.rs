@@ -1,0 +1,352 @@
+//! What the records say. Folded from the history alone, so every engine that reads the same
+//! history holds the same state.
+
+use super::entry::{Actor, Shares, WeightReason};
+use super::service::{Release, ServiceSpec, Step};
+use super::verdict::{Verdict, VerdictClass};
+use super::world::SmokeReport;
+use super::{
+    BalancerName, Clean, EffectId, Placement, ReleaseId, RolloutId, RolloutNumber, Seq, ServerName,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Everything that is recorded, folded.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct State {
+    /// The last record folded.
+    pub seq: Seq,
+    /// When it was made.
+    pub at_ms: u64,
+    /// Rollouts begun so far.
+    pub rollouts: u64,
+    /// The record that began the running engine.
+    pub engine_seq: Seq,
+    /// Whether a newer Wheelhouse wrote something this one cannot read: look, do not drive.
+    pub newer: bool,
+    /// By placement.
+    pub placements: BTreeMap<Placement, PlacementState>,
+}
+
+/// What is recorded of one service in one environment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlacementState {
+    /// The settings of its newest rollout.
+    pub spec: ServiceSpec,
+    /// Releases that still matter: verified ones, warm ones, the rollout's.
+    pub releases: BTreeMap<ReleaseId, Release>,
+    /// Releases that passed everything, oldest first; the last is stable.
+    pub verified: Vec<ReleaseId>,
+    /// What stands behind which server.
+    pub instances: BTreeMap<ServerName, Instance>,
+    /// How traffic is to be shared, since the newest intent.
+    pub weight: Option<WeightIntent>,
+    /// The open rollout.
+    pub rollout: Option<Rollout>,
+    /// The newest closed rollout.
+    pub last: Option<Closed>,
+    /// Releases out of traffic, and when each may go.
+    pub warm: BTreeMap<ReleaseId, u64>,
+    /// The newest drift record, so that one drift is told once.
+    pub drift: Option<DriftTold>,
+    /// The newest refusal, so that a storm of them leaves one record.
+    pub refused: Option<RefusalTold>,
+}
+
+impl PlacementState {
+    /// The last verified release: where traffic returns to.
+    pub fn stable(&self) -> Option<ReleaseId> {
+        self.verified.last().copied()
+    }
+
+    /// The release that is not stable and may have traffic: the open rollout's.
+    pub fn canary(&self) -> Option<ReleaseId> {
+        self.rollout.as_ref().map(|rollout| rollout.release)
+    }
+
+    /// Servers standing for a release, whatever their status.
+    pub fn servers_of(&self, release: ReleaseId) -> impl Iterator<Item = (&ServerName, &Instance)> {
+        self.instances
+            .iter()
+            .filter(move |(_, instance)| instance.release == release)
+    }
+
+    /// Servers nothing stands behind.
+    pub fn free_servers(&self) -> impl Iterator<Item = &ServerName> {
+        self.spec
+            .servers
+            .iter()
+            .map(|server| &server.name)
+            .filter(|name| !self.instances.contains_key(name))
+    }
+
+    /// The intended share of a release in percent.
+    pub fn share(&self, release: ReleaseId) -> u8 {
+        self.weight
+            .as_ref()
+            .and_then(|intent| intent.shares.get(&release).copied())
+            .unwrap_or(0)
+    }
+}
+
+/// What stands behind a server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Instance {
+    /// The release it is of.
+    pub release: ReleaseId,
+    /// The intent that began or ends it.
+    pub intent: EffectId,
+    /// When that was.
+    pub since_ms: u64,
+    /// How far it is.
+    pub status: InstanceStatus,
+}
+
+/// How far an instance is, by the records.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum InstanceStatus {
+    /// Being started, not yet seen healthy.
+    Starting,
+    /// Seen healthy.
+    Up,
+    /// Failed.
+    Failed {
+        /// Why.
+        why: Clean,
+    },
+    /// Out of traffic for good, waiting to be idle.
+    Draining {
+        /// The balancers' processes when that began.
+        epochs: BTreeMap<BalancerName, String>,
+    },
+    /// Being stopped.
+    Stopping,
+}
+
+/// How traffic is to be shared.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WeightIntent {
+    /// Its record.
+    pub id: EffectId,
+    /// When it was intended.
+    pub at_ms: u64,
+    /// The shares.
+    pub shares: Shares,
+    /// The shares before it.
+    pub before: Shares,
+    /// Why.
+    pub reason: WeightReason,
+    /// Once every balancer confirmed it: their processes then.
+    pub settled: Option<BTreeMap<BalancerName, String>>,
+}
+
+/// What kind of rollout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RolloutKind {
+    /// A new release, step by step.
+    Deploy,
+    /// A verified release, in one move.
+    Rollback,
+}
+
+/// An open rollout.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rollout {
+    /// Its identity.
+    pub id: RolloutId,
+    /// Its number for people.
+    pub number: RolloutNumber,
+    /// Deploy or rollback.
+    pub kind: RolloutKind,
+    /// The release it brings.
+    pub release: ReleaseId,
+    /// The release that had the traffic; `None` on a first deploy.
+    pub from: Option<ReleaseId>,
+    /// Who began it.
+    pub by: Actor,
+    /// When.
+    pub started_ms: u64,
+    /// Rises when what a command would do changes.
+    pub revision: u64,
+    /// How far it is.
+    pub phase: Phase,
+    /// Steps entered so far; 0 before the first.
+    pub step: usize,
+    /// Steps passed, with when.
+    pub passed: Vec<(usize, u64)>,
+    /// Whether automatic progress is stopped, and why.
+    pub hold: Option<Hold>,
+    /// The newest recorded verdict.
+    pub verdict: Option<Verdict>,
+    /// What the smoke requests found.
+    pub smoke: Option<SmokeReport>,
+    /// Whether the new release ever had traffic.
+    pub had_traffic: bool,
+}
+
+impl Rollout {
+    /// The steps it takes: the configured ones for a canary, one move to 100 % for a rollback or
+    /// where nothing stable exists to compare with.
+    pub fn steps<'a>(&self, spec: &'a ServiceSpec) -> &'a [Step] {
+        let all = &spec.canary.steps;
+        if self.kind == RolloutKind::Rollback || self.from.is_none() {
+            return &all[all.len().saturating_sub(1)..];
+        }
+        all
+    }
+
+    /// The class of the newest recorded verdict.
+    pub fn verdict_class(&self) -> VerdictClass {
+        self.verdict
+            .as_ref()
+            .map_or(VerdictClass::Inconclusive, |verdict| verdict.class)
+    }
+
+    /// Whether traffic is on its way back.
+    pub fn is_reverting(&self) -> bool {
+        matches!(self.phase, Phase::Reverting { .. })
+    }
+}
+
+/// How far a rollout is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "phase", rename_all = "snake_case")]
+pub enum Phase {
+    /// Instances are being started and probed.
+    Starting {
+        /// Since when.
+        since_ms: u64,
+    },
+    /// Smoke requests are being answered.
+    Smoking {
+        /// Since when.
+        since_ms: u64,
+    },
+    /// The balancers are being set.
+    Shifting {
+        /// Since when.
+        since_ms: u64,
+    },
+    /// The new release is watched at a share.
+    Soaking {
+        /// Since when.
+        since_ms: u64,
+    },
+    /// Traffic is on its way back.
+    Reverting {
+        /// Since when.
+        since_ms: u64,
+        /// Why, in one sentence.
+        cause: Clean,
+    },
+}
+
+/// Automatic progress is stopped.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Hold {
+    /// Since when.
+    pub since_ms: u64,
+    /// Why.
+    pub why: HoldReason,
+}
+
+/// Why automatic progress is stopped.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "hold", rename_all = "snake_case")]
+pub enum HoldReason {
+    /// A person wanted it.
+    Person {
+        /// Who.
+        by: Actor,
+        /// Why.
+        reason: Option<Clean>,
+    },
+    /// The new release has less traffic than intended, and nothing explains it.
+    Drift {
+        /// What was seen.
+        text: Clean,
+    },
+    /// The judge had no data for too long.
+    NoData,
+    /// Too few requests came, even in the longest soak.
+    TooFewRequests,
+    /// The soak ended without a verdict that lets it go on.
+    Inconclusive,
+    /// The step asks for a person.
+    PauseStep,
+    /// The balancer does not take the weight.
+    Shift {
+        /// What it says.
+        text: Clean,
+    },
+}
+
+/// How a rollout stands. The words of the history's `deployment_status` column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Recorded, not begun.
+    Pending,
+    /// Open, held ones too.
+    InProgress,
+    /// The new release has all traffic and is verified.
+    Succeeded,
+    /// Ended before the new release had traffic.
+    Failed,
+    /// The new release had traffic and lost it.
+    RolledBack,
+}
+
+impl Status {
+    /// The word, as stored.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::InProgress => "in_progress",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::RolledBack => "rolled_back",
+        }
+    }
+}
+
+/// The newest closed rollout, for screens and `wait`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Closed {
+    /// Its identity.
+    pub id: RolloutId,
+    /// Its number for people.
+    pub number: RolloutNumber,
+    /// Deploy or rollback.
+    pub kind: RolloutKind,
+    /// The release it brought.
+    pub release: ReleaseId,
+    /// The release that had the traffic before.
+    pub from: Option<ReleaseId>,
+    /// How it ended.
+    pub status: Status,
+    /// When.
+    pub at_ms: u64,
+    /// In one sentence.
+    pub because: Clean,
+    /// The verdict it ended with.
+    pub verdict: Option<Verdict>,
+}
+
+/// A drift that was recorded.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DriftTold {
+    /// The weight intent it was found against.
+    pub intent: EffectId,
+    /// When.
+    pub at_ms: u64,
+}
+
+/// A refusal that was recorded.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RefusalTold {
+    /// When.
+    pub at_ms: u64,
+}

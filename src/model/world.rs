@@ -1,0 +1,188 @@
+//! The latest observations, with their times. Never recorded; empty after every start.
+
+use super::verdict::Counters;
+use super::{BalancerName, Clean, Placement, ReleaseId, RolloutId, RuntimeName, ServerName};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, VecDeque};
+
+/// What was seen of the world, by placement.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct World {
+    /// Time of the newest input.
+    pub now_ms: u64,
+    /// When this engine began to look; nothing was seen before.
+    pub since_ms: u64,
+    /// Views by placement.
+    pub placements: BTreeMap<Placement, PlacementWorld>,
+}
+
+/// What was seen of one placement.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct PlacementWorld {
+    /// Its balancers.
+    pub balancers: BTreeMap<BalancerName, BalancerView>,
+    /// Its runtimes.
+    pub runtimes: BTreeMap<RuntimeName, RuntimeView>,
+    /// Our own probes, by server.
+    pub probes: BTreeMap<ServerName, ProbeLog>,
+    /// What each server answered, in intervals of about a second, oldest first.
+    pub samples: BTreeMap<ServerName, VecDeque<Sample>>,
+    /// The newest smoke run.
+    pub smoke: Option<SmokeReport>,
+}
+
+/// A balancer as last read.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BalancerView {
+    /// When it was last read with success.
+    pub read_ms: Option<u64>,
+    /// When reading it was last tried.
+    pub tried_ms: u64,
+    /// What that reading said.
+    pub reading: BalancerReading,
+    /// Why it could not be read since.
+    pub trouble: Option<Clean>,
+}
+
+/// One whole reading of a balancer's backend.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct BalancerReading {
+    /// Identity of the balancer's process (pid and start); counters and sessions belong to it.
+    pub epoch: String,
+    /// Its servers.
+    pub servers: BTreeMap<ServerName, ServerView>,
+}
+
+/// Whether a server may get requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Admin {
+    /// By its weight.
+    Ready,
+    /// Only those that stick to it.
+    Drain,
+    /// None.
+    Maintenance,
+}
+
+/// One server as a balancer sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServerView {
+    /// Whether it may get requests.
+    pub admin: Admin,
+    /// Its effective weight, 0–256.
+    pub weight: u16,
+    /// Whether the balancer holds it for usable.
+    pub up: bool,
+    /// Requests and upgraded connections it is serving.
+    pub sessions: u64,
+    /// Counted since the balancer's process began.
+    pub counters: Counters,
+}
+
+impl ServerView {
+    /// The weight it really gets requests by: 0 unless ready and up.
+    pub fn effective_weight(&self) -> u64 {
+        match (self.admin, self.up) {
+            (Admin::Ready, true) => u64::from(self.weight),
+            _ => 0,
+        }
+    }
+}
+
+/// What one server answered in one interval.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sample {
+    /// Beginning of the interval.
+    pub from_ms: u64,
+    /// End of the interval.
+    pub to_ms: u64,
+    /// What was counted in it.
+    pub counters: Counters,
+}
+
+/// A runtime as last read.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct RuntimeView {
+    /// When it was last read with success.
+    pub read_ms: Option<u64>,
+    /// When reading it was last tried.
+    pub tried_ms: u64,
+    /// What that reading said.
+    pub reading: RuntimeReading,
+    /// Why it could not be read since.
+    pub trouble: Option<Clean>,
+}
+
+/// One whole reading of a runtime's instances of a placement.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct RuntimeReading {
+    /// Identity of the runtime's process.
+    pub epoch: String,
+    /// Its instances, by the server they stand behind.
+    pub instances: BTreeMap<ServerName, InstanceView>,
+}
+
+/// One instance as a runtime sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InstanceView {
+    /// The release it was started for.
+    pub release: ReleaseId,
+    /// Process id, 0 when not running.
+    pub pid: u32,
+    /// When the running process was started.
+    pub started_ms: u64,
+    /// How often the runtime started it again.
+    pub restarts: u32,
+    /// Whether the runtime starts it again when it exits.
+    pub keep_running: bool,
+    /// Why it is not running; `None` while it runs.
+    pub exited: Option<Clean>,
+}
+
+/// Our own probes of one instance, newest last.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ProbeLog {
+    /// The release that was probed; another release begins a new log.
+    pub release: Option<ReleaseId>,
+    /// Time and result of the newest probes.
+    pub results: VecDeque<(u64, bool)>,
+    /// When a probe last ended.
+    pub last_ms: u64,
+    /// Why the newest failure failed.
+    pub trouble: Option<Clean>,
+}
+
+impl ProbeLog {
+    /// Probes passed without a failure since, up to now.
+    pub fn passed_in_a_row(&self) -> u32 {
+        self.results.iter().rev().take_while(|(_, ok)| *ok).count() as u32
+    }
+
+    /// Probes failed without a pass since, up to now.
+    pub fn failed_in_a_row(&self) -> u32 {
+        self.results.iter().rev().take_while(|(_, ok)| !*ok).count() as u32
+    }
+}
+
+/// What a smoke run found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SmokeReport {
+    /// The rollout it was made for.
+    pub rollout: RolloutId,
+    /// One result per test and instance.
+    pub results: Vec<SmokeResult>,
+}
+
+/// One smoke request's result.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SmokeResult {
+    /// The test's name.
+    pub test: String,
+    /// The instance asked.
+    pub server: ServerName,
+    /// How long it took.
+    pub took_ms: u64,
+    /// What was wrong; `None` when it passed.
+    pub trouble: Option<Clean>,
+}
