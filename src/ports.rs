@@ -31,8 +31,10 @@ pub trait Balancer: Send + Sync {
     ///
     /// # Errors
     /// When the balancer cannot be reached or its answer makes no sense; nothing is assumed.
-    fn read(&self, backend: &Backend)
-    -> impl Future<Output = Result<BalancerReading, ReadError>> + Send;
+    fn read(
+        &self,
+        backend: &Backend,
+    ) -> impl Future<Output = Result<BalancerReading, ReadError>> + Send;
 
     /// Sets servers in the order given, then reads back. Idempotent. Dropping the future leaves
     /// the outcome unknown.
@@ -44,8 +46,11 @@ pub trait Balancer: Send + Sync {
 
     /// Says in lines for people what would make this backend unfit to carry a rollout; empty when
     /// nothing does.
-    fn inspect(&self, backend: &Backend, servers: &[(ServerName, SocketAddr)])
-    -> impl Future<Output = Result<Vec<Clean>, ReadError>> + Send;
+    fn inspect(
+        &self,
+        backend: &Backend,
+        servers: &[(ServerName, SocketAddr)],
+    ) -> impl Future<Output = Result<Vec<Clean>, ReadError>> + Send;
 }
 
 /// One instance to be started.
@@ -84,32 +89,49 @@ pub trait Runtime: Send + Sync {
     ///
     /// # Errors
     /// When the runtime cannot be reached.
-    fn read(&self, placement: &Placement)
-    -> impl Future<Output = Result<RuntimeReading, ReadError>> + Send;
+    fn read(
+        &self,
+        placement: &Placement,
+    ) -> impl Future<Output = Result<RuntimeReading, ReadError>> + Send;
 
     /// Starts an instance, then reads back. Idempotent: a running instance of the same release
     /// behind the server stays, only its restart policy is brought up to date.
     fn start(&self, start: Start) -> impl Future<Output = Written<RuntimeReading>> + Send;
 
     /// Stops and forgets the instance behind a server, then reads back. Idempotent.
-    fn stop(&self, placement: &Placement, server: &ServerName, grace_ms: u64)
-    -> impl Future<Output = Written<RuntimeReading>> + Send;
+    fn stop(
+        &self,
+        placement: &Placement,
+        server: &ServerName,
+        grace_ms: u64,
+    ) -> impl Future<Output = Written<RuntimeReading>> + Send;
 
     /// Reads an instance's output from a position on.
     ///
     /// # Errors
     /// When the runtime cannot be reached or keeps no output.
-    fn logs(&self, placement: &Placement, server: &ServerName, from: u64)
-    -> impl Future<Output = Result<LogPage, ReadError>> + Send;
+    fn logs(
+        &self,
+        placement: &Placement,
+        server: &ServerName,
+        from: u64,
+    ) -> impl Future<Output = Result<LogPage, ReadError>> + Send;
 }
 
 /// Our own requests to instances.
 pub trait Probe: Send + Sync {
     /// Asks one instance whether it is healthy; `Err` says why it is not.
-    fn probe(&self, address: SocketAddr, check: &HealthCheck)
-    -> impl Future<Output = Result<(), Clean>> + Send;
+    fn probe(
+        &self,
+        address: SocketAddr,
+        check: &HealthCheck,
+    ) -> impl Future<Output = Result<(), Clean>> + Send;
 
     /// Sends one smoke request to one instance.
-    fn smoke(&self, server: &ServerName, address: SocketAddr, test: &SmokeTest)
-    -> impl Future<Output = SmokeResult> + Send;
+    fn smoke(
+        &self,
+        server: &ServerName,
+        address: SocketAddr,
+        test: &SmokeTest,
+    ) -> impl Future<Output = SmokeResult> + Send;
 }

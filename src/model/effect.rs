@@ -148,19 +148,22 @@ impl Effect {
     /// What it acts on; `None` for a timer.
     pub fn key(&self) -> Option<EffectKey> {
         Some(match self {
-            Self::ReadBalancer { placement, backend } | Self::SetWeights { placement, backend, .. } => {
-                EffectKey::Balancer(placement.clone(), backend.balancer.clone())
-            }
+            Self::ReadBalancer { placement, backend }
+            | Self::SetWeights {
+                placement, backend, ..
+            } => EffectKey::Balancer(placement.clone(), backend.balancer.clone()),
             Self::ReadRuntime { placement, runtime } => {
                 EffectKey::Runtime(placement.clone(), runtime.clone())
             }
-            Self::StartInstance { placement, server, .. }
-            | Self::StopInstance { placement, server, .. } => {
-                EffectKey::Instance(placement.clone(), server.clone())
+            Self::StartInstance {
+                placement, server, ..
             }
-            Self::Probe { placement, server, .. } => {
-                EffectKey::Probe(placement.clone(), server.clone())
-            }
+            | Self::StopInstance {
+                placement, server, ..
+            } => EffectKey::Instance(placement.clone(), server.clone()),
+            Self::Probe {
+                placement, server, ..
+            } => EffectKey::Probe(placement.clone(), server.clone()),
             Self::Smoke { placement, .. } => EffectKey::Smoke(placement.clone()),
             Self::WakeAt { .. } => return None,
         })
@@ -189,7 +192,9 @@ impl Effect {
             Self::StartInstance { .. } => 10_000,
             Self::StopInstance { grace_ms, .. } => grace_ms + 5_000,
             Self::Probe { check, .. } => check.timeout_ms,
-            Self::Smoke { tests, instances, .. } => {
+            Self::Smoke {
+                tests, instances, ..
+            } => {
                 let all: u64 = tests.iter().map(|test| test.timeout_ms).sum();
                 all * instances.len() as u64
             }

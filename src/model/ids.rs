@@ -206,7 +206,9 @@ mod tests {
         for bad in ["", "-x", "a b", "a;b", "a\nb", "../etc", "v1\u{202e}", "é"] {
             assert!(bad.parse::<Version>().is_err(), "{bad:?}");
         }
-        let error = "a;b".parse::<ServerName>().expect_err("a semicolon is refused");
+        let error = "a;b"
+            .parse::<ServerName>()
+            .expect_err("a semicolon is refused");
         assert!(error.to_string().contains("letters, digits"), "{error}");
         assert!("x".repeat(17).parse::<EnvName>().is_err());
         assert!("x".repeat(33).parse::<Version>().is_err());

@@ -127,7 +127,10 @@ mod tests {
     #[test]
     fn escapes_and_bidi_marks_become_visible() {
         assert_eq!(Clean::new("\x1b[31mred\x07").as_str(), "␛[31mred␇");
-        assert_eq!(Clean::new("a\u{202e}b\u{9b}c").as_str(), "a<U+202E>b<U+009B>c");
+        assert_eq!(
+            Clean::new("a\u{202e}b\u{9b}c").as_str(),
+            "a<U+202E>b<U+009B>c"
+        );
         assert_eq!(Clean::new("one\r\ntwo\tthree").as_str(), "one␍␊two three");
         assert_eq!(Clean::new("\u{e0041}").as_str(), "<U+E0041>");
     }

@@ -216,9 +216,19 @@ mod tests {
 
     #[test]
     fn counts_that_go_backwards_have_no_difference() {
-        let then = Counters { requests: 5, ..Counters::default() };
-        let now = Counters { requests: 4, ..Counters::default() };
+        let then = Counters {
+            requests: 5,
+            ..Counters::default()
+        };
+        let now = Counters {
+            requests: 4,
+            ..Counters::default()
+        };
         assert_eq!(now.since(&then), None);
-        assert_eq!(Counters::default().error_ratio(), None, "nothing is not zero");
+        assert_eq!(
+            Counters::default().error_ratio(),
+            None,
+            "nothing is not zero"
+        );
     }
 }
