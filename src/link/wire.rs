@@ -1,0 +1,244 @@
+//! The socket protocol: frames of a 4-byte big-endian length and that much JSON.
+
+use crate::model::command::{Answer, PromoteTo};
+use crate::model::entry::DeploymentRow;
+use crate::model::{Actor, Clean, Placement, Record, ServerName, Version};
+use crate::view::{Preview, Snapshot};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Longest frame either side accepts. A snapshot of 200 placements stays below it.
+pub const FRAME_BYTES_MAX: usize = 1024 * 1024;
+
+/// Rises when an older peer could misunderstand a newer one.
+pub const PROTOCOL: u32 = 1;
+
+/// What a client sends. The first frame is [`ClientFrame::Hello`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "frame", rename_all = "snake_case")]
+pub enum ClientFrame {
+    /// Who calls.
+    Hello {
+        /// [`PROTOCOL`].
+        protocol: u32,
+        /// The client's version.
+        version: String,
+        /// SHA-256 (hex) of the configuration it read; `None` if it read none.
+        config_hash: Option<String>,
+        /// Whether a person looks on (counts as attached).
+        console: bool,
+    },
+    /// A request; its reply carries the same id.
+    Request {
+        /// Chosen by the client, unique per connection.
+        id: u64,
+        /// What for.
+        request: Request,
+    },
+}
+
+/// What a client may ask.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case")]
+pub enum Request {
+    /// Do something.
+    Command {
+        /// What.
+        command: CommandRequest,
+    },
+    /// Say what a command would do.
+    Preview {
+        /// Which command.
+        command: CommandRequest,
+    },
+    /// One snapshot now.
+    Snapshot,
+    /// Snapshots from now on, the newest whenever the client is ready for one.
+    Watch,
+    /// The newest deployments.
+    History {
+        /// How many, at most 1,000.
+        limit: u32,
+    },
+    /// One deployment with its records.
+    Show {
+        /// `#N`, `N` or UUID.
+        id: String,
+    },
+    /// An instance's output from a position on.
+    Logs {
+        /// Where.
+        placement: Placement,
+        /// Which instance.
+        server: ServerName,
+        /// From which position; 0 for all that is kept.
+        from: u64,
+    },
+    /// End the engine; rollouts stay as they are until it is started again.
+    Stop,
+}
+
+/// A command as a client sends it. The engine fills in its own configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "snake_case")]
+pub enum CommandRequest {
+    /// Roll out a version.
+    Deploy {
+        /// Where.
+        placement: Placement,
+        /// Which version.
+        version: Version,
+        /// Why.
+        reason: Option<Clean>,
+    },
+    /// Go forward now.
+    Promote {
+        /// Where.
+        placement: Placement,
+        /// How far.
+        to: PromoteTo,
+        /// The revision the person saw.
+        revision: u64,
+    },
+    /// Stop automatic progress.
+    Hold {
+        /// Where.
+        placement: Placement,
+        /// Why.
+        reason: Option<Clean>,
+    },
+    /// Continue automatic progress.
+    Resume {
+        /// Where.
+        placement: Placement,
+        /// The revision the person saw.
+        revision: u64,
+    },
+    /// End the rollout.
+    Abort {
+        /// Where.
+        placement: Placement,
+        /// Why.
+        reason: Option<Clean>,
+    },
+    /// Go to an earlier version.
+    Rollback {
+        /// Where.
+        placement: Placement,
+        /// Which version; the previous verified one when absent.
+        to: Option<Version>,
+        /// Why.
+        reason: Option<Clean>,
+    },
+}
+
+impl CommandRequest {
+    /// Where it acts.
+    pub fn placement(&self) -> &Placement {
+        match self {
+            Self::Deploy { placement, .. }
+            | Self::Promote { placement, .. }
+            | Self::Hold { placement, .. }
+            | Self::Resume { placement, .. }
+            | Self::Abort { placement, .. }
+            | Self::Rollback { placement, .. } => placement,
+        }
+    }
+
+    /// The verb, as people type it.
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Self::Deploy { .. } => "deploy",
+            Self::Promote { .. } => "promote",
+            Self::Hold { .. } => "hold",
+            Self::Resume { .. } => "resume",
+            Self::Abort { .. } => "abort",
+            Self::Rollback { .. } => "rollback",
+        }
+    }
+}
+
+/// What the engine sends. The first frame is [`ServerFrame::Hello`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "frame", rename_all = "snake_case")]
+pub enum ServerFrame {
+    /// Who answers, and who it takes the caller for.
+    Hello {
+        /// [`PROTOCOL`].
+        protocol: u32,
+        /// The engine's version.
+        version: String,
+        /// The configuration file it runs with.
+        config_path: String,
+        /// That configuration's SHA-256 (hex).
+        config_hash: String,
+        /// The caller, as the kernel says.
+        you: Actor,
+    },
+    /// The reply to a request.
+    Reply {
+        /// The request's id.
+        id: u64,
+        /// What became of it.
+        reply: Reply,
+    },
+    /// A newer snapshot, after [`Request::Watch`].
+    Snapshot {
+        /// It.
+        snapshot: Arc<Snapshot>,
+    },
+    /// The engine ends this connection.
+    Bye {
+        /// Why, and the mend.
+        why: Clean,
+    },
+}
+
+/// A reply.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "snake_case")]
+pub enum Reply {
+    /// To a command.
+    Answer {
+        /// What became of it.
+        answer: Answer,
+    },
+    /// To a preview.
+    Preview {
+        /// What it would do.
+        preview: Box<Preview>,
+    },
+    /// To a snapshot request.
+    Snapshot {
+        /// It.
+        snapshot: Arc<Snapshot>,
+    },
+    /// To a history request, newest first.
+    History {
+        /// The rows.
+        rows: Vec<DeploymentRow>,
+    },
+    /// To a show request.
+    Show {
+        /// The deployment.
+        row: DeploymentRow,
+        /// Its newest records, oldest first, at most 500.
+        records: Vec<Record>,
+    },
+    /// To a log request.
+    Logs {
+        /// Where to read on.
+        next: u64,
+        /// Lines lost before the first one here.
+        skipped: u64,
+        /// The lines.
+        lines: Vec<Clean>,
+    },
+    /// Accepted, nothing to say.
+    Done,
+    /// Not possible.
+    Error {
+        /// What, where and the mend.
+        text: Clean,
+    },
+}

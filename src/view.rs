@@ -1,0 +1,10 @@
+//! State and World → [`Snapshot`]: plain serialisable data for screens and `--json`.
+//!
+//! Everything a screen shows is here, so a screen is a function of a snapshot and its own
+//! scrolling; nothing here decides anything. Times are Unix ms in the engine's time.
+
+pub mod preview;
+pub mod snapshot;
+
+pub use preview::{Preview, PreviewLine, Tier};
+pub use snapshot::Snapshot;
