@@ -1,5 +1,8 @@
 //! Wheelhouse: steer deployments from a terminal.
 
+pub mod analysis;
+pub mod driver;
+pub mod engine;
 pub mod link;
 pub mod model;
 pub mod ports;

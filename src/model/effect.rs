@@ -213,6 +213,8 @@ pub enum Action {
     Append(Vec<Record>),
     /// Do this and report it as settled within `deadline_ms` (absolute).
     Start {
+        /// Echoed by the outcome; an outcome with an old ticket is late.
+        ticket: u64,
         /// What to do.
         effect: Effect,
         /// When its outcome counts as unknown, in the engine's time.

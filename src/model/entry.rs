@@ -386,6 +386,9 @@ impl Entry {
             | Self::Held { .. }
             | Self::VerdictChanged { .. }
             | Self::InstanceFailed { .. }
+            | Self::InstanceUp { .. }
+            | Self::WeightSettled { .. }
+            | Self::WeightAbandoned { .. }
             | Self::DriftFound { .. } => true,
             Self::WeightIntended { reason, .. } => *reason == WeightReason::Revert,
             _ => false,

@@ -95,6 +95,8 @@ pub enum Outcome {
 /// An effect's end, with what was seen.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settled {
+    /// The ticket it was started with.
+    pub ticket: u64,
     /// What it acted on.
     pub key: EffectKey,
     /// The intent behind it, for writes.

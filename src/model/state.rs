@@ -9,7 +9,7 @@ use super::{
     BalancerName, Clean, EffectId, Placement, ReleaseId, RolloutId, RolloutNumber, Seq, ServerName,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything that is recorded, folded.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -37,6 +37,8 @@ pub struct PlacementState {
     pub releases: BTreeMap<ReleaseId, Release>,
     /// Releases that passed everything, oldest first; the last is stable.
     pub verified: Vec<ReleaseId>,
+    /// Verified releases that were rolled back from: no rollback goes there unasked.
+    pub withdrawn: BTreeSet<ReleaseId>,
     /// What stands behind which server.
     pub instances: BTreeMap<ServerName, Instance>,
     /// How traffic is to be shared, since the newest intent.
@@ -69,6 +71,17 @@ impl PlacementState {
         self.instances
             .iter()
             .filter(move |(_, instance)| instance.release == release)
+    }
+
+    /// Where a rollback goes unasked: the newest verified release before stable that was not
+    /// itself rolled back from.
+    pub fn previous(&self) -> Option<ReleaseId> {
+        let before = self.verified.len().checked_sub(1)?;
+        self.verified[..before]
+            .iter()
+            .rev()
+            .find(|id| !self.withdrawn.contains(id))
+            .copied()
     }
 
     /// Servers nothing stands behind.
@@ -214,13 +227,8 @@ impl Rollout {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "phase", rename_all = "snake_case")]
 pub enum Phase {
-    /// Instances are being started and probed.
+    /// Instances are being started and probed, then asked the smoke requests.
     Starting {
-        /// Since when.
-        since_ms: u64,
-    },
-    /// Smoke requests are being answered.
-    Smoking {
         /// Since when.
         since_ms: u64,
     },
@@ -241,6 +249,18 @@ pub enum Phase {
         /// Why, in one sentence.
         cause: Clean,
     },
+}
+
+impl Phase {
+    /// When it began.
+    pub fn since_ms(&self) -> u64 {
+        match self {
+            Self::Starting { since_ms }
+            | Self::Shifting { since_ms }
+            | Self::Soaking { since_ms }
+            | Self::Reverting { since_ms, .. } => *since_ms,
+        }
+    }
 }
 
 /// Automatic progress is stopped.

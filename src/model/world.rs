@@ -1,5 +1,6 @@
 //! The latest observations, with their times. Never recorded; empty after every start.
 
+use super::effect::ServerSetting;
 use super::verdict::Counters;
 use super::{BalancerName, Clean, Placement, ReleaseId, RolloutId, RuntimeName, ServerName};
 use serde::{Deserialize, Serialize};
@@ -42,6 +43,8 @@ pub struct BalancerView {
     pub reading: BalancerReading,
     /// Why it could not be read since.
     pub trouble: Option<Clean>,
+    /// What this engine last set and saw applied, in the balancer's present process.
+    pub asserted: Option<BTreeMap<ServerName, ServerSetting>>,
 }
 
 /// One whole reading of a balancer's backend.
@@ -51,6 +54,20 @@ pub struct BalancerReading {
     pub epoch: String,
     /// Its servers.
     pub servers: BTreeMap<ServerName, ServerView>,
+}
+
+impl BalancerReading {
+    /// How each server is set, whatever else is seen of it.
+    pub fn settings(&self) -> BTreeMap<ServerName, ServerSetting> {
+        let setting = |view: &ServerView| ServerSetting {
+            admin: view.admin,
+            weight: view.weight,
+        };
+        self.servers
+            .iter()
+            .map(|(server, view)| (server.clone(), setting(view)))
+            .collect()
+    }
 }
 
 /// Whether a server may get requests.

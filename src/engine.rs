@@ -1,0 +1,30 @@
+//! The engine, pure: what to record, what that means, and what is outstanding.
+//!
+//! - [`observe`] keeps what was seen in the [`World`](crate::model::World), never recorded;
+//! - [`decide`](decide::decide) judges an input and answers with entries or a refusal;
+//! - [`evolve`] folds records into the [`State`](crate::model::State), the only thing replay runs;
+//! - [`plan`](plan::plan) derives from both what is outstanding, again and again, until nothing is.
+//!
+//! No I/O, clock, randomness, tokio or unordered map may enter here.
+
+pub mod decide;
+pub mod evolve;
+pub mod look;
+pub mod observe;
+pub mod plan;
+
+pub mod shares;
+
+mod canary;
+mod command;
+mod instance;
+mod retire;
+mod revert;
+mod rollback;
+mod traffic;
+
+pub use decide::{decide, refusal_entry};
+pub use evolve::evolve;
+pub use look::Look;
+pub use observe::observe;
+pub use plan::{Direction, plan};

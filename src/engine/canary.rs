@@ -1,0 +1,292 @@
+//! The canary strategy: start and verify, then step by step while the judge watches.
+
+use super::look::Look;
+use super::{command, instance};
+use crate::analysis;
+use crate::model::entry::WeightReason;
+use crate::model::service::Step;
+use crate::model::state::HoldReason;
+use crate::model::verdict::{Verdict, VerdictClass};
+use crate::model::{Clean, Entry, Phase, Rollout, Status};
+
+pub(super) fn progress(look: &Look<'_>, rollout: &Rollout) -> Vec<Entry> {
+    match rollout.phase {
+        Phase::Starting { since_ms } => starting(look, rollout, since_ms),
+        Phase::Shifting { since_ms } => shifting(look, rollout, since_ms),
+        Phase::Soaking { since_ms } => soaking(look, rollout, since_ms),
+        Phase::Reverting { .. } => Vec::new(),
+    }
+}
+
+fn starting(look: &Look<'_>, rollout: &Rollout, since_ms: u64) -> Vec<Entry> {
+    let need = look.place.spec.canary_instances() as usize;
+    let entries = instance::bring_up(look, rollout, need, since_ms);
+    if !entries.is_empty() || !command::all_well(look, rollout, need) {
+        return entries;
+    }
+    let smoke = smoke(look, rollout);
+    if !smoke.is_empty() {
+        return smoke;
+    }
+    let waits = !look.place.spec.smoke.is_empty() && rollout.smoke.is_none();
+    let ready = look.fresh_within(look.place.spec.analysis.interval_ms);
+    if waits || !ready || rollout.hold.is_some() {
+        return Vec::new();
+    }
+    let first = rollout.steps(&look.place.spec).first();
+    first
+        .map(|step| {
+            weight(
+                look,
+                rollout,
+                step.weight_percent,
+                WeightReason::Step { step: 1 },
+            )
+        })
+        .into_iter()
+        .collect()
+}
+
+/// Takes in a smoke run; one failed request ends the rollout before it had traffic.
+fn smoke(look: &Look<'_>, rollout: &Rollout) -> Vec<Entry> {
+    let report = look.seen.and_then(|seen| seen.smoke.as_ref());
+    let Some(report) = report.filter(|report| report.rollout == rollout.id) else {
+        return Vec::new();
+    };
+    if rollout.smoke.is_some() {
+        return Vec::new();
+    }
+    let placement = look.placement.clone();
+    let mut entries = vec![Entry::SmokeFinished {
+        placement,
+        report: report.clone(),
+    }];
+    let failed = report.results.iter().find_map(|result| {
+        let why = result.trouble.as_ref()?;
+        Some(format!(
+            "smoke test {} failed on {}: {why}",
+            result.test, result.server
+        ))
+    });
+    entries.extend(failed.map(|cause| revert(look, &cause, None)));
+    entries
+}
+
+fn shifting(look: &Look<'_>, rollout: &Rollout, since_ms: u64) -> Vec<Entry> {
+    if rollout.step > 1 {
+        let judged = judge(look, rollout);
+        if !judged.is_empty() {
+            return judged;
+        }
+    }
+    let late = since_ms + look.place.spec.canary.shift_timeout_ms <= look.now_ms;
+    if !late || rollout.hold.is_some() {
+        return Vec::new();
+    }
+    let said = look
+        .place
+        .spec
+        .balancers
+        .iter()
+        .find_map(|backend| look.balancer(&backend.balancer)?.trouble.clone());
+    let text = said.unwrap_or_else(|| "its read-back shows other weights".into());
+    vec![held(look, HoldReason::Shift { text })]
+}
+
+fn soaking(look: &Look<'_>, rollout: &Rollout, since_ms: u64) -> Vec<Entry> {
+    let judged = judge(look, rollout);
+    if !judged.is_empty() {
+        return judged;
+    }
+    let verdict = verdict(look, rollout);
+    if let Some(hold) = &rollout.hold {
+        let data_is_back = hold.why == HoldReason::NoData && verdict.class != VerdictClass::NoData;
+        let resumed = Entry::Resumed {
+            placement: look.placement.clone(),
+        };
+        return data_is_back.then_some(resumed).into_iter().collect();
+    }
+    let Some(step) = current_step(look, rollout) else {
+        return Vec::new();
+    };
+    let soaked_ms = look.now_ms.saturating_sub(since_ms);
+    if soaked_ms < step.soak_ms {
+        return Vec::new();
+    }
+    match verdict.class {
+        VerdictClass::Pass => pass(look, rollout, since_ms, step, verdict),
+        _ if soaked_ms < max_soak_ms(look, step) => Vec::new(),
+        _ => vec![held(look, why_inconclusive(look, &verdict))],
+    }
+}
+
+fn why_inconclusive(look: &Look<'_>, verdict: &Verdict) -> HoldReason {
+    let seen = verdict
+        .findings
+        .first()
+        .map_or(0, |finding| finding.samples);
+    match seen < look.place.spec.canary.min_requests {
+        true => HoldReason::TooFewRequests,
+        false => HoldReason::Inconclusive,
+    }
+}
+
+fn max_soak_ms(look: &Look<'_>, step: Step) -> u64 {
+    step.soak_ms
+        .saturating_mul(u64::from(look.place.spec.canary.max_soak_factor))
+}
+
+fn pass(
+    look: &Look<'_>,
+    rollout: &Rollout,
+    since_ms: u64,
+    step: Step,
+    verdict: Verdict,
+) -> Vec<Entry> {
+    let placement = look.placement.clone();
+    let again = rollout
+        .passed
+        .iter()
+        .any(|(passed, at_ms)| *passed == rollout.step && *at_ms >= since_ms);
+    let passed = Entry::StepPassed {
+        placement,
+        step: rollout.step,
+        verdict,
+    };
+    if step.weight_percent >= 100 {
+        return vec![passed, finished(look, rollout)];
+    }
+    if step.pause && !again {
+        return vec![passed, held(look, HoldReason::PauseStep)];
+    }
+    let steps = rollout.steps(&look.place.spec);
+    let share = look.place.share(rollout.release);
+    let next = steps.iter().position(|next| next.weight_percent > share);
+    let raise = next.map(|next| {
+        let reason = WeightReason::Step { step: next + 1 };
+        weight(look, rollout, steps[next].weight_percent, reason)
+    });
+    [Some(passed), raise].into_iter().flatten().collect()
+}
+
+/// The step whose soak applies now: the last one whose share is not above the present one.
+pub(super) fn current_step(look: &Look<'_>, rollout: &Rollout) -> Option<Step> {
+    let share = look.place.share(rollout.release);
+    let steps = rollout.steps(&look.place.spec);
+    let at_or_below = steps.iter().rev().find(|step| step.weight_percent <= share);
+    let mut step = *at_or_below.or(steps.first())?;
+    step.weight_percent = share;
+    Some(step)
+}
+
+/// The judge's word now, with how many judgements in a row failed.
+pub(super) fn verdict(look: &Look<'_>, rollout: &Rollout) -> Verdict {
+    let settings = &look.place.spec.analysis;
+    let now = at(look, rollout, look.now_ms);
+    let failures = match now.class {
+        VerdictClass::Fail => (0..settings.failures)
+            .take_while(|back| {
+                let then = look
+                    .now_ms
+                    .saturating_sub(u64::from(*back) * settings.interval_ms);
+                at(look, rollout, then).class == VerdictClass::Fail
+            })
+            .count() as u32,
+        _ => 0,
+    };
+    Verdict { failures, ..now }
+}
+
+/// The judgement as it was or would have been at a time.
+fn at(look: &Look<'_>, rollout: &Rollout, then_ms: u64) -> Verdict {
+    let from_ms = rollout.phase.since_ms();
+    let evidence = look.evidence_until(rollout.release, rollout.from, from_ms, then_ms);
+    analysis::judge(
+        &evidence,
+        &look.place.spec.analysis,
+        look.place.spec.canary.min_requests,
+    )
+}
+
+/// Records a changed word, takes a failing release back, holds for want of data.
+fn judge(look: &Look<'_>, rollout: &Rollout) -> Vec<Entry> {
+    let verdict = verdict(look, rollout);
+    let settings = &look.place.spec.analysis;
+    if verdict.class == VerdictClass::Fail && verdict.failures >= settings.failures {
+        let cause = verdict.because.as_str().to_owned();
+        return vec![revert(look, &cause, Some(verdict))];
+    }
+    let changed = rollout.verdict_class() != verdict.class;
+    if changed {
+        let placement = look.placement.clone();
+        return vec![Entry::VerdictChanged { placement, verdict }];
+    }
+    if verdict.class == VerdictClass::NoData {
+        return without_data(look, rollout);
+    }
+    Vec::new()
+}
+
+/// No data is never a pass: first held, in the end taken back. A person's hold never aborts by
+/// time.
+fn without_data(look: &Look<'_>, rollout: &Rollout) -> Vec<Entry> {
+    let settings = &look.place.spec.analysis;
+    let last_ms = look.newest_common_reading_ms().unwrap_or(0);
+    let blind_ms = look
+        .now_ms
+        .saturating_sub(last_ms.max(rollout.phase.since_ms()));
+    let by_person = rollout
+        .hold
+        .as_ref()
+        .is_some_and(|hold| matches!(hold.why, HoldReason::Person { .. }));
+    if blind_ms >= settings.no_data_abort_ms && !by_person {
+        let cause = format!("no data for {} s", blind_ms / 1_000);
+        return vec![revert(look, &cause, None)];
+    }
+    let patience_ms = settings.interval_ms * u64::from(settings.no_data_intervals);
+    match blind_ms >= patience_ms && rollout.hold.is_none() {
+        true => vec![held(look, HoldReason::NoData)],
+        false => Vec::new(),
+    }
+}
+
+pub(super) fn revert(look: &Look<'_>, cause: &str, verdict: Option<Verdict>) -> Entry {
+    let (placement, cause) = (look.placement.clone(), Clean::new(cause));
+    Entry::RevertDecided {
+        placement,
+        cause,
+        verdict,
+    }
+}
+
+fn held(look: &Look<'_>, why: HoldReason) -> Entry {
+    Entry::Held {
+        placement: look.placement.clone(),
+        why,
+    }
+}
+
+pub(super) fn weight(
+    look: &Look<'_>,
+    rollout: &Rollout,
+    percent: u8,
+    reason: WeightReason,
+) -> Entry {
+    let placement = look.placement.clone();
+    Entry::WeightIntended {
+        placement,
+        shares: command::split(rollout, percent),
+        reason,
+    }
+}
+
+/// The rollout is done: the release has all traffic and is verified.
+pub(super) fn finished(look: &Look<'_>, rollout: &Rollout) -> Entry {
+    let release = look.place.releases.get(&rollout.release);
+    let version = release.map_or_else(String::new, |release| release.version.to_string());
+    Entry::RolloutFinished {
+        placement: look.placement.clone(),
+        status: Status::Succeeded,
+        because: Clean::new(&format!("{version} has all traffic")),
+    }
+}

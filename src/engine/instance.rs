@@ -1,0 +1,126 @@
+//! Instances: intended, up, failed.
+
+use super::canary;
+use super::look::{Health, Look};
+use crate::model::state::{Instance, InstanceStatus};
+use crate::model::{Clean, Entry, Rollout, ServerName};
+
+/// Records what became of instances that are being started or carry the new release.
+pub(super) fn progress(look: &Look<'_>) -> Vec<Entry> {
+    let canary = look.place.canary();
+    let fate = |(server, instance): (&ServerName, &Instance)| {
+        let new = Some(instance.release) == canary;
+        match (&instance.status, look.health(server)) {
+            (InstanceStatus::Starting, Health::Bad(why)) if new => {
+                gone(look, server).then(|| failed(look, server, why))
+            }
+            (InstanceStatus::Starting, _) => up(look, server),
+            (InstanceStatus::Up, Health::Bad(why)) if new => Some(failed(look, server, why)),
+            _ => None,
+        }
+    };
+    look.place.instances.iter().filter_map(fate).collect()
+}
+
+/// Whether a starting instance exited; failing probes alone are expected until its deadline.
+fn gone(look: &Look<'_>, server: &ServerName) -> bool {
+    matches!(look.instance(server), Some(Some(view)) if view.exited.is_some())
+}
+
+fn up(look: &Look<'_>, server: &ServerName) -> Option<Entry> {
+    let release = look.place.instances.get(server)?.release;
+    let log = look.seen?.probes.get(server)?;
+    let passed =
+        log.release == Some(release) && log.passed_in_a_row() >= look.place.spec.health.successes;
+    let runs = matches!(look.instance(server), Some(Some(view))
+        if view.release == release && view.exited.is_none());
+    (passed && runs).then(|| Entry::InstanceUp {
+        placement: look.placement.clone(),
+        server: server.clone(),
+    })
+}
+
+fn failed(look: &Look<'_>, server: &ServerName, why: Clean) -> Entry {
+    Entry::InstanceFailed {
+        placement: look.placement.clone(),
+        server: server.clone(),
+        why,
+    }
+}
+
+/// Intends the instances a rollout still needs, makes room for them, and takes the rollout back
+/// when one failed or the deadline passed.
+pub(super) fn bring_up(
+    look: &Look<'_>,
+    rollout: &Rollout,
+    need: usize,
+    since_ms: u64,
+) -> Vec<Entry> {
+    let release = rollout.release;
+    let failed = look
+        .place
+        .servers_of(release)
+        .find_map(|(server, i)| match &i.status {
+            InstanceStatus::Failed { why } => Some(format!("instance {server} failed: {why}")),
+            _ => None,
+        });
+    if let Some(cause) = failed {
+        return vec![canary::revert(look, &cause, None)];
+    }
+    if since_ms + look.place.spec.health.start_timeout_ms <= look.now_ms {
+        return vec![canary::revert(look, &late(look, rollout), None)];
+    }
+    let coming = look.place.servers_of(release).filter(|(_, instance)| {
+        matches!(
+            instance.status,
+            InstanceStatus::Starting | InstanceStatus::Up
+        )
+    });
+    let missing = need.saturating_sub(coming.count());
+    let mut entries: Vec<_> = look
+        .place
+        .free_servers()
+        .take(missing)
+        .map(|server| Entry::InstanceIntended {
+            placement: look.placement.clone(),
+            server: server.clone(),
+            release,
+        })
+        .collect();
+    if entries.len() < missing {
+        entries.extend(make_room(look));
+    }
+    entries
+}
+
+fn late(look: &Look<'_>, rollout: &Rollout) -> String {
+    let waits: Vec<_> = look
+        .place
+        .servers_of(rollout.release)
+        .filter(|(_, instance)| instance.status == InstanceStatus::Starting)
+        .map(|(server, _)| {
+            let log = look.seen.and_then(|seen| seen.probes.get(server));
+            let why = log.and_then(|log| log.trouble.clone()).unwrap_or_default();
+            format!("{server} {why}")
+        })
+        .collect();
+    let seconds = look.place.spec.health.start_timeout_ms / 1_000;
+    match waits.is_empty() {
+        true => format!("no server became free within {seconds} s"),
+        false => format!("not healthy within {seconds} s: {}", waits.join(", ")),
+    }
+}
+
+/// A rollout that is short of servers sends the warm releases away before their time.
+fn make_room(look: &Look<'_>) -> impl Iterator<Item = Entry> {
+    let due = look
+        .place
+        .warm
+        .iter()
+        .filter(|(_, due_ms)| **due_ms > look.now_ms);
+    due.map(|(release, _)| Entry::RetireIntended {
+        placement: look.placement.clone(),
+        release: *release,
+        why: "the new release needs its servers".into(),
+    })
+}

@@ -1,0 +1,256 @@
+//! What State and World together say about one placement: facts, no decisions.
+
+use crate::analysis::{Evidence, RECENT_MS};
+use crate::model::state::{InstanceStatus, WeightIntent};
+use crate::model::verdict::Counters;
+use crate::model::world::{Admin, BalancerReading, BalancerView, InstanceView, PlacementWorld};
+use crate::model::{
+    BalancerName, Clean, EffectId, Placement, PlacementState, ReleaseId, ServerName, State, World,
+};
+use std::collections::BTreeMap;
+
+/// One placement, seen whole.
+#[derive(Clone, Copy)]
+pub struct Look<'a> {
+    /// Which placement.
+    pub placement: &'a Placement,
+    /// What is recorded.
+    pub place: &'a PlacementState,
+    /// What is seen; nothing yet after a start.
+    pub seen: Option<&'a PlacementWorld>,
+    /// The engine's time.
+    pub now_ms: u64,
+    /// When this engine began to look.
+    pub since_ms: u64,
+    /// The record that began this engine.
+    pub engine_seq: EffectId,
+}
+
+/// How an instance is, as far as anyone knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// Our newest probe passed, lately.
+    Good,
+    /// Nobody knows.
+    Unknown,
+    /// It is down.
+    Bad(Clean),
+}
+
+impl<'a> Look<'a> {
+    /// Looks at one placement.
+    pub fn at(state: &'a State, world: &'a World, placement: &Placement) -> Option<Self> {
+        let (placement, place) = state.placements.get_key_value(placement)?;
+        Some(Self {
+            placement,
+            place,
+            seen: world.placements.get(placement),
+            now_ms: world.now_ms,
+            since_ms: world.since_ms,
+            engine_seq: state.engine_seq,
+        })
+    }
+
+    /// A balancer's view, if it was ever tried.
+    pub fn balancer(&self, name: &BalancerName) -> Option<&'a BalancerView> {
+        self.seen?.balancers.get(name)
+    }
+
+    /// A balancer's newest reading, if the last try succeeded.
+    pub fn reading(&self, name: &BalancerName) -> Option<&'a BalancerReading> {
+        let view = self.balancer(name)?;
+        (view.read_ms.is_some() && view.trouble.is_none()).then_some(&view.reading)
+    }
+
+    /// The newest readings of all balancers; `None` unless every one could be read.
+    pub fn readings(&self) -> Option<Vec<(&'a BalancerName, &'a BalancerReading)>> {
+        self.place
+            .spec
+            .balancers
+            .iter()
+            .map(|backend| Some((&backend.balancer, self.reading(&backend.balancer)?)))
+            .collect()
+    }
+
+    /// Whether every balancer was read within `ms`.
+    pub fn fresh_within(&self, ms: u64) -> bool {
+        self.newest_common_reading_ms()
+            .is_some_and(|read_ms| read_ms + ms >= self.now_ms)
+    }
+
+    /// When the balancer that was not read for longest was read.
+    pub fn newest_common_reading_ms(&self) -> Option<u64> {
+        let read = |backend: &crate::model::service::Backend| {
+            self.balancer(&backend.balancer)
+                .and_then(|view| view.read_ms)
+        };
+        self.place.spec.balancers.iter().map(read).min().flatten()
+    }
+
+    /// The balancers' processes, as last read.
+    pub fn epochs(&self) -> BTreeMap<BalancerName, String> {
+        let epoch = |backend: &crate::model::service::Backend| {
+            let view = self.balancer(&backend.balancer)?;
+            view.read_ms?;
+            Some((backend.balancer.clone(), view.reading.epoch.clone()))
+        };
+        self.place.spec.balancers.iter().filter_map(epoch).collect()
+    }
+
+    /// What the runtimes say of an instance: `None` when nobody could be asked, `Some(None)` when
+    /// it is not there.
+    pub fn instance(&self, server: &ServerName) -> Option<Option<&'a InstanceView>> {
+        let view = self.seen?.runtimes.get(self.place.spec.runtimes.first()?)?;
+        view.read_ms?;
+        Some(view.reading.instances.get(server))
+    }
+
+    /// How an instance is.
+    pub fn health(&self, server: &ServerName) -> Health {
+        let Some(instance) = self.place.instances.get(server) else {
+            return Health::Unknown;
+        };
+        if let InstanceStatus::Failed { why } = &instance.status {
+            return Health::Bad(why.clone());
+        }
+        if let Some(why) = self.not_running(server, instance.release) {
+            return Health::Bad(why);
+        }
+        let probes = self.seen.and_then(|seen| seen.probes.get(server));
+        let Some(log) = probes.filter(|log| log.release == Some(instance.release)) else {
+            return Health::Unknown;
+        };
+        let check = &self.place.spec.health;
+        if log.failed_in_a_row() >= check.failures {
+            return Health::Bad(log.trouble.clone().unwrap_or_default());
+        }
+        let recent = log.last_ms + 3 * check.interval_ms + check.timeout_ms >= self.now_ms;
+        match log.passed_in_a_row() > 0 && recent {
+            true => Health::Good,
+            false => Health::Unknown,
+        }
+    }
+
+    /// Why an instance that was up is not running, by what the runtime says.
+    fn not_running(&self, server: &ServerName, release: ReleaseId) -> Option<Clean> {
+        let up = self.place.instances.get(server)?.status == InstanceStatus::Up;
+        match self.instance(server)? {
+            Some(view) if view.release == release => view.exited.clone(),
+            Some(_) => Some("another release runs in its place".into()),
+            None => up.then(|| "it is not running".into()),
+        }
+    }
+
+    /// Whether some instance of a release is recorded up and not known to be down.
+    pub fn can_serve(&self, release: ReleaseId) -> bool {
+        self.place.servers_of(release).any(|(server, instance)| {
+            instance.status == InstanceStatus::Up
+                && !matches!(self.health(server), Health::Bad(_))
+                && !self.down_at_balancer(server)
+        })
+    }
+
+    /// Whether a balancer that may use a server holds it for down.
+    pub fn down_at_balancer(&self, server: &ServerName) -> bool {
+        let backends = self.place.spec.balancers.iter();
+        backends
+            .filter_map(|backend| self.reading(&backend.balancer)?.servers.get(server))
+            .any(|view| view.admin == Admin::Ready && !view.up)
+    }
+
+    /// A release's share by one reading's effective weights, in percent; 0 where nobody serves.
+    pub fn applied_percent(&self, reading: &BalancerReading, release: ReleaseId) -> f64 {
+        let weight = |server: &ServerName| {
+            let view = reading.servers.get(server);
+            view.map_or(0, crate::model::world::ServerView::effective_weight)
+        };
+        let all: u64 = reading.servers.keys().map(weight).sum();
+        let mine: u64 = self
+            .place
+            .servers_of(release)
+            .map(|(server, _)| weight(server))
+            .sum();
+        match all {
+            0 => 0.0,
+            all => mine as f64 * 100.0 / all as f64,
+        }
+    }
+
+    /// The highest share of a release over all balancers that could be read.
+    pub fn highest_applied_percent(&self, release: ReleaseId) -> Option<f64> {
+        let backends = self.place.spec.balancers.iter();
+        backends
+            .filter_map(|backend| self.reading(&backend.balancer))
+            .map(|reading| self.applied_percent(reading, release))
+            .reduce(f64::max)
+    }
+
+    /// Whether an intent is a raise that an earlier engine left unsettled.
+    pub fn is_stale_raise(&self, intent: &WeightIntent) -> bool {
+        let Some(canary) = self.place.canary() else {
+            return false;
+        };
+        let share =
+            |shares: &crate::model::entry::Shares| shares.get(&canary).copied().unwrap_or(0);
+        intent.settled.is_none()
+            && intent.id < self.engine_seq
+            && share(&intent.shares) > share(&intent.before)
+    }
+
+    /// What a release's servers answered in the samples that lie between two times.
+    pub fn counted(&self, release: ReleaseId, from_ms: u64, until_ms: u64) -> Counters {
+        let mut sum = Counters::default();
+        let Some(seen) = self.seen else {
+            return sum;
+        };
+        for (server, instance) in self.place.servers_of(release) {
+            let from_ms = from_ms.max(instance.since_ms);
+            let samples = seen.samples.get(server).into_iter().flatten().rev();
+            let in_window = samples.take_while(|sample| sample.from_ms >= from_ms);
+            for sample in in_window.filter(|sample| sample.to_ms <= until_ms) {
+                sum.add(&sample.counters);
+            }
+        }
+        sum
+    }
+
+    /// What the judge may look at, or could have at an earlier time, for a window that began at
+    /// `from_ms`.
+    pub fn evidence_until(
+        &self,
+        canary: ReleaseId,
+        stable: Option<ReleaseId>,
+        from_ms: u64,
+        until_ms: u64,
+    ) -> Evidence {
+        let recent_ms = from_ms.max(until_ms.saturating_sub(RECENT_MS));
+        let (probes_passed, probes_made) = self.probes(canary, until_ms);
+        Evidence {
+            canary: self.counted(canary, from_ms, until_ms),
+            stable: stable.map(|stable| self.counted(stable, from_ms, until_ms)),
+            recent_canary: self.counted(canary, recent_ms, until_ms),
+            recent_stable: stable.map(|stable| self.counted(stable, recent_ms, until_ms)),
+            probes_passed,
+            probes_made,
+            fresh: self.fresh_within(self.place.spec.analysis.interval_ms),
+        }
+    }
+
+    fn probes(&self, release: ReleaseId, until_ms: u64) -> (u64, u64) {
+        let window = until_ms.saturating_sub(RECENT_MS)..=until_ms;
+        let (mut passed, mut made) = (0, 0);
+        for (server, instance) in self.place.servers_of(release) {
+            let up = instance.status == InstanceStatus::Up;
+            let log = self
+                .seen
+                .and_then(|seen| seen.probes.get(server))
+                .filter(|_| up);
+            let results = log.into_iter().flat_map(|log| &log.results);
+            for (_, ok) in results.filter(|(at_ms, _)| window.contains(at_ms)) {
+                made += 1;
+                passed += u64::from(*ok);
+            }
+        }
+        (passed, made)
+    }
+}

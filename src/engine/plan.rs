@@ -1,0 +1,284 @@
+//! State and World → what is outstanding. Derived anew each time, so nothing can be forgotten.
+
+use super::look::{Health, Look};
+use super::shares;
+use super::traffic::{self, Write};
+use crate::model::effect::Effect;
+use crate::model::service::Backend;
+use crate::model::state::{Instance, InstanceStatus};
+use crate::model::{Phase, Placement, ReleaseId, RuntimeName, ServerName, State, World};
+
+/// Between two readings of a balancer or runtime while a rollout is open.
+const POLL_OPEN_MS: u64 = 500;
+/// Between two readings while nothing is under way: the watch never ends.
+const POLL_IDLE_MS: u64 = 2_000;
+/// Between two probes of an instance that is being started.
+const PROBE_START_MS: u64 = 250;
+/// Idle instances are probed this many times less often than while a rollout is open.
+const PROBE_IDLE_FACTOR: u64 = 5;
+
+/// Which way an effect leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// It changes nothing, or leads towards the last verified release.
+    Safe,
+    /// It needs a durable intent.
+    Forward,
+}
+
+/// Everything that is outstanding, in the order of its urgency, each with its direction. Ends
+/// with the time of the next look.
+pub fn plan(state: &State, world: &World) -> Vec<(Direction, Effect)> {
+    let mut agenda = Agenda {
+        now_ms: world.now_ms,
+        wake_ms: None,
+        effects: Vec::new(),
+    };
+    if state.newer {
+        return Vec::new();
+    }
+    for placement in state.placements.keys() {
+        if let Some(look) = Look::at(state, world, placement) {
+            plan_one(&look, &mut agenda);
+        }
+    }
+    let wake = agenda
+        .wake_ms
+        .map(|at_ms| (Direction::Safe, Effect::WakeAt { at_ms }));
+    agenda.effects.extend(wake);
+    agenda.effects
+}
+
+struct Agenda {
+    now_ms: u64,
+    wake_ms: Option<u64>,
+    effects: Vec<(Direction, Effect)>,
+}
+
+impl Agenda {
+    fn now(&mut self, direction: Direction, effect: Effect) {
+        self.effects.push((direction, effect));
+    }
+
+    fn safely(&mut self, effect: Option<Effect>) {
+        self.effects
+            .extend(effect.map(|effect| (Direction::Safe, effect)));
+    }
+
+    /// Does it now if its time has come, else remembers to look again then.
+    fn due(&mut self, at_ms: u64, effect: impl FnOnce() -> Effect) {
+        if at_ms <= self.now_ms {
+            self.effects.push((Direction::Safe, effect()));
+        } else {
+            self.wake_ms = Some(self.wake_ms.map_or(at_ms, |wake_ms| wake_ms.min(at_ms)));
+        }
+    }
+}
+
+fn plan_one(look: &Look<'_>, agenda: &mut Agenda) {
+    plan_weights(look, agenda);
+    for (server, instance) in &look.place.instances {
+        plan_instance(look, server, instance, agenda);
+    }
+    plan_reads(look, agenda);
+    plan_smoke(look, agenda);
+}
+
+fn plan_weights(look: &Look<'_>, agenda: &mut Agenda) {
+    let (Some(intent), Some(wanted)) = (&look.place.weight, shares::wanted(look)) else {
+        return;
+    };
+    for backend in &look.place.spec.balancers {
+        let direction = match traffic::write(look, &wanted, &backend.balancer) {
+            Write::No => continue,
+            Write::Safe => Direction::Safe,
+            Write::Raise => Direction::Forward,
+        };
+        let reading = look.reading(&backend.balancer);
+        let effect = Effect::SetWeights {
+            id: intent.id,
+            placement: look.placement.clone(),
+            backend: backend.clone(),
+            settings: shares::ordered(look, &wanted, reading),
+        };
+        agenda.now(direction, effect);
+    }
+}
+
+fn poll_ms(look: &Look<'_>) -> u64 {
+    let busy = look.place.rollout.is_some()
+        || look.place.instances.values().any(|instance| {
+            matches!(
+                instance.status,
+                InstanceStatus::Draining { .. } | InstanceStatus::Stopping
+            )
+        });
+    if busy { POLL_OPEN_MS } else { POLL_IDLE_MS }
+}
+
+fn plan_reads(look: &Look<'_>, agenda: &mut Agenda) {
+    let due_ms = |tried_ms: Option<u64>| tried_ms.map_or(0, |tried_ms| tried_ms + poll_ms(look));
+    for backend in &look.place.spec.balancers {
+        let tried_ms = look.balancer(&backend.balancer).map(|view| view.tried_ms);
+        agenda.due(due_ms(tried_ms), || read_balancer(look.placement, backend));
+    }
+    for runtime in &look.place.spec.runtimes {
+        let view = look.seen.and_then(|seen| seen.runtimes.get(runtime));
+        agenda.due(due_ms(view.map(|view| view.tried_ms)), || {
+            read_runtime(look.placement, runtime)
+        });
+    }
+}
+
+fn read_balancer(placement: &Placement, backend: &Backend) -> Effect {
+    Effect::ReadBalancer {
+        placement: placement.clone(),
+        backend: backend.clone(),
+    }
+}
+
+fn read_runtime(placement: &Placement, runtime: &RuntimeName) -> Effect {
+    Effect::ReadRuntime {
+        placement: placement.clone(),
+        runtime: runtime.clone(),
+    }
+}
+
+fn plan_instance(look: &Look<'_>, server: &ServerName, instance: &Instance, agenda: &mut Agenda) {
+    match instance.status {
+        InstanceStatus::Starting | InstanceStatus::Up => {
+            plan_start(look, server, instance, agenda);
+            plan_probe(look, server, instance, agenda);
+        }
+        InstanceStatus::Stopping => {
+            if matches!(look.instance(server), Some(Some(_))) {
+                agenda.safely(stop(look, server, instance));
+            }
+        }
+        InstanceStatus::Failed { .. } | InstanceStatus::Draining { .. } => {}
+    }
+}
+
+/// Starts what is missing, and brings the restart policy up to date: verified releases are kept
+/// running by the runtime, a canary that exits has failed.
+fn plan_start(look: &Look<'_>, server: &ServerName, instance: &Instance, agenda: &mut Agenda) {
+    let Some(there) = look.instance(server) else {
+        return;
+    };
+    let keep_running = look.place.verified.contains(&instance.release);
+    let wanted = match there {
+        None => keep_running || instance.status == InstanceStatus::Starting,
+        Some(view) if view.release != instance.release => {
+            agenda.safely(stop(look, server, instance));
+            false
+        }
+        Some(view) => view.keep_running != keep_running || (keep_running && view.exited.is_some()),
+    };
+    let direction = match keep_running {
+        true => Direction::Safe,
+        false => Direction::Forward,
+    };
+    if let Some(effect) = wanted
+        .then(|| start(look, server, instance, keep_running))
+        .flatten()
+    {
+        agenda.now(direction, effect);
+    }
+}
+
+fn start(
+    look: &Look<'_>,
+    server: &ServerName,
+    instance: &Instance,
+    keep_running: bool,
+) -> Option<Effect> {
+    Some(Effect::StartInstance {
+        id: instance.intent,
+        placement: look.placement.clone(),
+        runtime: look.place.spec.runtimes.first()?.clone(),
+        server: server.clone(),
+        address: look.place.spec.address(server)?,
+        release: instance.release,
+        workload: look.place.releases.get(&instance.release)?.workload.clone(),
+        keep_running,
+    })
+}
+
+fn stop(look: &Look<'_>, server: &ServerName, instance: &Instance) -> Option<Effect> {
+    let release = look.place.releases.get(&instance.release);
+    let workload = release.map_or(&look.place.spec.workload, |release| &release.workload);
+    Some(Effect::StopInstance {
+        id: instance.intent,
+        placement: look.placement.clone(),
+        runtime: look.place.spec.runtimes.first()?.clone(),
+        server: server.clone(),
+        grace_ms: workload.stop_grace_ms,
+    })
+}
+
+fn plan_probe(look: &Look<'_>, server: &ServerName, instance: &Instance, agenda: &mut Agenda) {
+    let (Some(Some(view)), Some(address)) =
+        (look.instance(server), look.place.spec.address(server))
+    else {
+        return;
+    };
+    if view.release != instance.release || view.exited.is_some() {
+        return;
+    }
+    let check = &look.place.spec.health;
+    let interval_ms = match (&instance.status, &look.place.rollout) {
+        (InstanceStatus::Starting, _) => check.interval_ms.min(PROBE_START_MS),
+        (_, Some(_)) if look.health(server) == Health::Unknown => PROBE_START_MS,
+        (_, Some(_)) => check.interval_ms,
+        (_, None) => check.interval_ms * PROBE_IDLE_FACTOR,
+    };
+    let last_ms = probed_ms(look, server, instance.release);
+    agenda.due(last_ms.map_or(0, |last_ms| last_ms + interval_ms), || {
+        Effect::Probe {
+            placement: look.placement.clone(),
+            server: server.clone(),
+            address,
+            release: instance.release,
+            check: check.clone(),
+        }
+    });
+}
+
+fn probed_ms(look: &Look<'_>, server: &ServerName, release: ReleaseId) -> Option<u64> {
+    let log = look.seen?.probes.get(server)?;
+    (log.release == Some(release)).then_some(log.last_ms)
+}
+
+/// The smoke requests go out once every new instance is healthy.
+fn plan_smoke(look: &Look<'_>, agenda: &mut Agenda) {
+    let Some(rollout) = &look.place.rollout else {
+        return;
+    };
+    let tests = &look.place.spec.smoke;
+    let done = rollout.smoke.is_some()
+        || look
+            .seen
+            .and_then(|seen| seen.smoke.as_ref())
+            .is_some_and(|report| report.rollout == rollout.id);
+    let starting = matches!(rollout.phase, Phase::Starting { .. });
+    let deploys = rollout.kind == crate::model::RolloutKind::Deploy;
+    if tests.is_empty() || done || !starting || !deploys {
+        return;
+    }
+    let up = |(_, instance): &(&ServerName, &Instance)| instance.status == InstanceStatus::Up;
+    let instances: std::collections::BTreeMap<_, _> = look
+        .place
+        .servers_of(rollout.release)
+        .filter(up)
+        .filter_map(|(server, _)| Some((server.clone(), look.place.spec.address(server)?)))
+        .collect();
+    if instances.len() >= look.place.spec.canary_instances() as usize {
+        let effect = Effect::Smoke {
+            placement: look.placement.clone(),
+            rollout: rollout.id,
+            tests: tests.clone(),
+            instances,
+        };
+        agenda.now(Direction::Safe, effect);
+    }
+}

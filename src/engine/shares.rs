@@ -1,0 +1,267 @@
+//! Shares → weights: how a share in percent becomes one integer weight per server.
+
+use super::look::{Health, Look};
+use crate::model::effect::ServerSetting;
+use crate::model::state::InstanceStatus;
+use crate::model::world::{Admin, BalancerReading};
+use crate::model::{ReleaseId, ServerName};
+use std::collections::BTreeMap;
+
+/// Highest weight a balancer takes (HAProxy's limit).
+pub const WEIGHT_MAX: u16 = 256;
+/// How far a share may be off, in percentage points.
+pub const TOLERANCE: f64 = 1.0;
+
+/// Weights of one canary and one stable server that give the canary `percent` of the traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Weights {
+    /// Each canary server's.
+    pub canary: u16,
+    /// Each stable server's.
+    pub stable: u16,
+}
+
+/// Solves for `percent` (0–100) with so many servers up on each side; `None` when no integer
+/// weights come within [`TOLERANCE`]. With equal sets the weights are p and 100 − p.
+pub fn solve(percent: u8, canary: usize, stable: usize) -> Option<Weights> {
+    match percent {
+        0 => {
+            return Some(Weights {
+                canary: 0,
+                stable: 100,
+            });
+        }
+        100.. => {
+            return Some(Weights {
+                canary: 100,
+                stable: 0,
+            });
+        }
+        _ if canary == 0 || stable == 0 => return None,
+        p if canary == stable => {
+            return Some(Weights {
+                canary: u16::from(p),
+                stable: 100 - u16::from(p),
+            });
+        }
+        _ => {}
+    }
+    let odds = f64::from(percent) / f64::from(100 - percent);
+    let candidate = |stable_weight: u16| {
+        let exact = odds * f64::from(stable_weight) * stable as f64 / canary as f64;
+        let weights = Weights {
+            canary: (exact.round() as u16).clamp(1, WEIGHT_MAX),
+            stable: stable_weight,
+        };
+        let off = (share(weights, canary, stable) - f64::from(percent)).abs();
+        (off, weights)
+    };
+    let (off, best) = (1..=WEIGHT_MAX)
+        .map(candidate)
+        .reduce(|best, next| if next.0 < best.0 - 1e-9 { next } else { best })?;
+    (off <= TOLERANCE).then_some(best)
+}
+
+/// The share nearest to `percent` that can be met, for the text of a refusal.
+pub fn nearest(percent: u8, canary: usize, stable: usize) -> Option<u8> {
+    (1..=100u8)
+        .filter(|p| solve(*p, canary, stable).is_some())
+        .min_by_key(|p| p.abs_diff(percent))
+}
+
+fn share(weights: Weights, canary: usize, stable: usize) -> f64 {
+    let mine = f64::from(weights.canary) * canary as f64;
+    mine * 100.0 / (mine + f64::from(weights.stable) * stable as f64)
+}
+
+/// How every server of a backend is to be set, and the canary share that means.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wanted {
+    /// Per server.
+    pub settings: BTreeMap<ServerName, ServerSetting>,
+    /// The open rollout's share in percent.
+    pub canary_percent: f64,
+}
+
+impl Wanted {
+    /// Whether a reading shows every setting.
+    pub fn shown_by(&self, reading: &BalancerReading) -> bool {
+        self.settings.iter().all(|(server, wanted)| {
+            reading.servers.get(server).is_some_and(|view| {
+                view.admin == wanted.admin
+                    && (wanted.admin != Admin::Ready || view.weight == wanted.weight)
+            })
+        })
+    }
+}
+
+/// Derives from the intended shares how servers are to be set now. Only servers that can serve
+/// count; `None` before the first intent.
+pub fn wanted(look: &Look<'_>) -> Option<Wanted> {
+    let intent = look.place.weight.as_ref()?;
+    let canary = look.place.canary();
+    let mut settings: BTreeMap<_, _> = look
+        .place
+        .spec
+        .servers
+        .iter()
+        .map(|server| (server.name.clone(), ServerSetting::OUT))
+        .collect();
+    let percent = canary.map_or(0, |canary| look.place.share(canary));
+    let serving = |release: ReleaseId| servers(look, release);
+    let mine = canary
+        .filter(|_| percent > 0)
+        .map(serving)
+        .unwrap_or_default();
+    let others: Vec<_> = intent
+        .shares
+        .iter()
+        .filter(|(release, share)| Some(**release) != canary && **share > 0)
+        .map(|(release, _)| serving(*release))
+        .collect();
+    let theirs: Vec<ServerName> = others.into_iter().flatten().collect();
+    let weights = solve(percent, counted(look, &mine), counted(look, &theirs)).unwrap_or(Weights {
+        canary: 0,
+        stable: 100,
+    });
+    let mut set = |servers: &[ServerName], weight: u16| {
+        for server in servers.iter().filter(|_| weight > 0) {
+            settings.insert(server.clone(), ServerSetting::ready(weight));
+        }
+    };
+    set(&mine, weights.canary);
+    set(&theirs, weights.stable);
+    let canary_percent = match (mine.is_empty(), weights.canary) {
+        (true, _) | (_, 0) => 0.0,
+        _ => f64::from(percent),
+    };
+    Some(Wanted {
+        settings,
+        canary_percent,
+    })
+}
+
+/// Servers of a release that may get traffic. One known to be down gets none while another of
+/// its release can; where all are down they stay, for nobody else is there to serve.
+fn servers(look: &Look<'_>, release: ReleaseId) -> Vec<ServerName> {
+    let up: Vec<_> = look
+        .place
+        .servers_of(release)
+        .filter(|(_, instance)| instance.status == InstanceStatus::Up)
+        .map(|(server, _)| server.clone())
+        .collect();
+    let well: Vec<_> = up
+        .iter()
+        .filter(|server| !matches!(look.health(server), Health::Bad(_)))
+        .cloned()
+        .collect();
+    if well.is_empty() { up } else { well }
+}
+
+/// How many of these the balancer can use; all of them where it can use none.
+fn counted(look: &Look<'_>, servers: &[ServerName]) -> usize {
+    let up = servers
+        .iter()
+        .filter(|server| !look.down_at_balancer(server))
+        .count();
+    if up == 0 { servers.len() } else { up }
+}
+
+/// The settings in the order in which they are to be changed, so that on the way the canary has
+/// no more than the larger of both shares and somebody always serves: lowering changes the
+/// canary first, raising stable first; but whoever is to serve alone comes in before the other
+/// goes out.
+pub fn ordered(
+    look: &Look<'_>,
+    wanted: &Wanted,
+    reading: Option<&BalancerReading>,
+) -> Vec<(ServerName, ServerSetting)> {
+    let canary = look.place.canary();
+    let is_canary = |server: &ServerName| {
+        let release = look
+            .place
+            .instances
+            .get(server)
+            .map(|instance| instance.release);
+        release.is_some() && release == canary
+    };
+    let serves = |server: &ServerName| {
+        let view = reading.and_then(|reading| reading.servers.get(server));
+        view.is_some_and(|view| view.effective_weight() > 0)
+    };
+    let applied = canary.zip(reading).map_or(100.0, |(canary, reading)| {
+        look.applied_percent(reading, canary)
+    });
+    let lowering = wanted.canary_percent <= applied;
+    let stays = |(server, setting): &(&ServerName, &ServerSetting)| {
+        serves(server) && setting.admin == Admin::Ready
+    };
+    let handover = !wanted.settings.iter().any(|pair| stays(&pair));
+    let rank = |server: &ServerName, setting: &ServerSetting| {
+        let comes_in = setting.admin == Admin::Ready && !serves(server);
+        match handover {
+            true => u8::from(!comes_in),
+            false => u8::from(is_canary(server) != lowering),
+        }
+    };
+    let mut all: Vec<_> = wanted.settings.clone().into_iter().collect();
+    all.sort_by_key(|(server, setting)| rank(server, setting));
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_sets_get_p_and_its_complement() {
+        assert_eq!(
+            solve(5, 3, 3),
+            Some(Weights {
+                canary: 5,
+                stable: 95
+            })
+        );
+        assert_eq!(
+            solve(0, 3, 3),
+            Some(Weights {
+                canary: 0,
+                stable: 100
+            })
+        );
+        assert_eq!(
+            solve(100, 3, 0),
+            Some(Weights {
+                canary: 100,
+                stable: 0
+            })
+        );
+    }
+
+    #[test]
+    fn every_share_that_is_granted_is_within_one_point() {
+        for canary in 1..=20 {
+            for stable in 1..=20 {
+                for percent in 1..100 {
+                    let Some(weights) = solve(percent, canary, stable) else {
+                        continue;
+                    };
+                    let off = (share(weights, canary, stable) - f64::from(percent)).abs();
+                    assert!(
+                        off <= TOLERANCE,
+                        "{percent} % of {canary}:{stable} is off by {off}"
+                    );
+                    assert!(weights.canary >= 1 && weights.canary <= WEIGHT_MAX);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_share_beyond_the_weights_names_the_nearest() {
+        assert_eq!(solve(1, 200, 1), None);
+        let near = nearest(1, 200, 1).expect("some share can be met");
+        assert!(solve(near, 200, 1).is_some());
+        assert!(near > 1);
+    }
+}
