@@ -12,10 +12,11 @@ pub mod evolve;
 pub mod look;
 pub mod observe;
 pub mod plan;
+pub mod preview;
 
 pub mod shares;
 
-mod canary;
+pub(crate) mod canary;
 mod command;
 mod instance;
 mod retire;
@@ -23,8 +24,10 @@ mod revert;
 mod rollback;
 mod traffic;
 
+pub use canary::verdict;
 pub use decide::{decide, refusal_entry};
 pub use evolve::evolve;
 pub use look::Look;
 pub use observe::observe;
 pub use plan::{Direction, plan};
+pub use preview::{Dream, Until, rehearse};

@@ -6,5 +6,17 @@
 pub mod preview;
 pub mod snapshot;
 
+mod build;
+mod explain;
+mod foretell;
+mod rollout;
+mod timeline;
+mod trend;
+pub mod words;
+
+pub use build::{About, placements};
+pub use explain::effect_text;
+pub use foretell::{Asking, foretell};
 pub use preview::{Preview, PreviewLine, Tier};
 pub use snapshot::Snapshot;
+pub use timeline::timeline_row;

@@ -170,7 +170,7 @@ fn pass(
 }
 
 /// The step whose soak applies now: the last one whose share is not above the present one.
-pub(super) fn current_step(look: &Look<'_>, rollout: &Rollout) -> Option<Step> {
+pub(crate) fn current_step(look: &Look<'_>, rollout: &Rollout) -> Option<Step> {
     let share = look.place.share(rollout.release);
     let steps = rollout.steps(&look.place.spec);
     let at_or_below = steps.iter().rev().find(|step| step.weight_percent <= share);
@@ -180,7 +180,7 @@ pub(super) fn current_step(look: &Look<'_>, rollout: &Rollout) -> Option<Step> {
 }
 
 /// The judge's word now, with how many judgements in a row failed.
-pub(super) fn verdict(look: &Look<'_>, rollout: &Rollout) -> Verdict {
+pub fn verdict(look: &Look<'_>, rollout: &Rollout) -> Verdict {
     let settings = &look.place.spec.analysis;
     let now = at(look, rollout, look.now_ms);
     let failures = match now.class {

@@ -8,6 +8,7 @@ use crate::model::{
     BalancerName, Clean, EffectId, Placement, PlacementState, ReleaseId, ServerName, State, World,
 };
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 /// One placement, seen whole.
 #[derive(Clone, Copy)]
@@ -200,16 +201,21 @@ impl<'a> Look<'a> {
     /// What a release's servers answered in the samples that lie between two times.
     pub fn counted(&self, release: ReleaseId, from_ms: u64, until_ms: u64) -> Counters {
         let mut sum = Counters::default();
-        let Some(seen) = self.seen else {
-            return sum;
-        };
         for (server, instance) in self.place.servers_of(release) {
-            let from_ms = from_ms.max(instance.since_ms);
-            let samples = seen.samples.get(server).into_iter().flatten().rev();
-            let in_window = samples.take_while(|sample| sample.from_ms >= from_ms);
-            for sample in in_window.filter(|sample| sample.to_ms <= until_ms) {
-                sum.add(&sample.counters);
-            }
+            let window = from_ms.max(instance.since_ms)..=until_ms;
+            sum.add(&self.counted_on(server, window));
+        }
+        sum
+    }
+
+    /// What one server answered in the samples that lie within a window.
+    pub fn counted_on(&self, server: &ServerName, window: RangeInclusive<u64>) -> Counters {
+        let mut sum = Counters::default();
+        let samples = self.seen.and_then(|seen| seen.samples.get(server));
+        let newest_first = samples.into_iter().flatten().rev();
+        let in_window = newest_first.take_while(|sample| sample.from_ms >= *window.start());
+        for sample in in_window.filter(|sample| sample.to_ms <= *window.end()) {
+            sum.add(&sample.counters);
         }
         sum
     }

@@ -1,0 +1,322 @@
+//! The placements of a snapshot.
+
+use super::rollout;
+use super::snapshot::{
+    ClosedView, InstanceRow, MetricRow, PeerView, PlacementView, ReleaseView, Role, RollbackView,
+    TrafficView, TreeRow,
+};
+use super::trend;
+use super::words;
+use crate::engine::{self, Look, look::Health};
+use crate::model::state::{Instance, InstanceStatus};
+use crate::model::verdict::{Finding, RuleState, Verdict};
+use crate::model::world::{Admin, ServerView};
+use crate::model::{
+    Clean, Placement, PlacementState, ReleaseId, RolloutKind, ServerName, ServiceSpec, State, World,
+};
+
+/// What the configuration says of a placement, for those that have no history yet.
+#[derive(Debug, Clone)]
+pub struct About {
+    /// Which one.
+    pub placement: Placement,
+    /// Whether forward moves ask for the environment's name.
+    pub protected: bool,
+}
+
+/// Every placement, configured or recorded, in the order of their names.
+pub fn placements(state: &State, world: &World, configured: &[About]) -> Vec<PlacementView> {
+    let mut views: Vec<_> = configured
+        .iter()
+        .filter(|about| !state.placements.contains_key(&about.placement))
+        .map(empty)
+        .chain(state.placements.keys().filter_map(|placement| {
+            Look::at(state, world, placement).map(|look| view(&look, configured))
+        }))
+        .collect();
+    views.sort_by(|a, b| a.placement.cmp(&b.placement));
+    views
+}
+
+fn empty(about: &About) -> PlacementView {
+    PlacementView {
+        placement: about.placement.clone(),
+        protected: about.protected,
+        stable: None,
+        rollout: None,
+        last: None,
+        traffic: TrafficView::default(),
+        instances: Vec::new(),
+        metrics: Vec::new(),
+        trends: Vec::new(),
+        tree: Vec::new(),
+        rollback: None,
+        peers: Vec::new(),
+    }
+}
+
+fn view(look: &Look<'_>, configured: &[About]) -> PlacementView {
+    let place = look.place;
+    let verdict = place
+        .rollout
+        .as_ref()
+        .map(|rollout| engine::verdict(look, rollout));
+    let about = configured
+        .iter()
+        .find(|about| about.placement == *look.placement);
+    PlacementView {
+        placement: look.placement.clone(),
+        protected: about.map_or(place.spec.protected, |about| about.protected),
+        stable: place.stable().and_then(|id| release(place, id)),
+        rollout: place
+            .rollout
+            .as_ref()
+            .zip(verdict.as_ref())
+            .and_then(|(open, verdict)| rollout::view(look, open, verdict)),
+        last: closed(place),
+        traffic: traffic(look),
+        instances: place
+            .instances
+            .iter()
+            .filter_map(|(s, i)| instance(look, s, i))
+            .collect(),
+        metrics: metrics(look, verdict.as_ref()),
+        trends: trend::trends(look),
+        tree: verdict
+            .iter()
+            .flat_map(|verdict| verdict.findings.iter().map(tree_row))
+            .collect(),
+        rollback: rollback(look),
+        peers: peers(look),
+    }
+}
+
+pub(super) fn release(place: &PlacementState, id: ReleaseId) -> Option<ReleaseView> {
+    let release = place.releases.get(&id)?;
+    Some(ReleaseView {
+        id,
+        version: release.version.clone(),
+    })
+}
+
+fn closed(place: &PlacementState) -> Option<ClosedView> {
+    let last = place.last.as_ref()?;
+    Some(ClosedView {
+        id: last.id,
+        number: last.number,
+        kind: last.kind,
+        release: release(place, last.release)?,
+        status: last.status,
+        at_ms: last.at_ms,
+        because: last.because.clone(),
+    })
+}
+
+/// Length of the window for observed shares and rates.
+const OBSERVED_MS: u64 = 5_000;
+
+fn traffic(look: &Look<'_>) -> TrafficView {
+    let since_ms = look.now_ms.saturating_sub(OBSERVED_MS);
+    let counted = |release| look.counted(release, since_ms, look.now_ms).requests;
+    let mut releases: Vec<_> = look.place.instances.values().map(|i| i.release).collect();
+    releases.sort();
+    releases.dedup();
+    let all: u64 = releases.iter().map(|release| counted(*release)).sum();
+    let canary = look.place.canary();
+    let observed = canary
+        .filter(|_| all > 0)
+        .map(|canary| counted(canary) as f64 * 100.0 / all as f64);
+    let known = look.newest_common_reading_ms();
+    TrafficView {
+        wanted_percent: canary.map(|canary| f64::from(look.place.share(canary))),
+        applied_percent: canary.and_then(|canary| look.highest_applied_percent(canary)),
+        observed_percent: observed,
+        requests_per_s: trend::rate(look, &releases, since_ms),
+        read_ms: known,
+    }
+}
+
+fn role(place: &PlacementState, release: ReleaseId) -> Role {
+    match release {
+        _ if place.canary() == Some(release) => Role::Canary,
+        _ if place.stable() == Some(release) => Role::Stable,
+        _ => Role::Warm,
+    }
+}
+
+fn instance(look: &Look<'_>, server: &ServerName, instance: &Instance) -> Option<InstanceRow> {
+    let at_balancer = look
+        .place
+        .spec
+        .balancers
+        .iter()
+        .find_map(|backend| look.reading(&backend.balancer)?.servers.get(server));
+    let process = look.instance(server).flatten();
+    let own = look.counted_on(server, instance.since_ms..=look.now_ms);
+    let health = look.health(server);
+    let exited = process.and_then(|process| process.exited.clone());
+    let trouble = match &health {
+        Health::Bad(why) => Some(why.clone()),
+        Health::Good | Health::Unknown => exited,
+    };
+    Some(InstanceRow {
+        server: server.clone(),
+        address: look.place.spec.address(server)?.to_string(),
+        role: role(look.place, instance.release),
+        version: look.place.releases.get(&instance.release)?.version.clone(),
+        status: status(instance),
+        healthy: match health {
+            Health::Good => Some(true),
+            Health::Bad(_) => Some(false),
+            Health::Unknown => None,
+        },
+        balancer: at_balancer.map(balancer_word).unwrap_or_default(),
+        weight: at_balancer.map(|view| view.effective_weight() as u16),
+        sessions: at_balancer.map(|view| view.sessions),
+        requests: own.requests,
+        errors: own.errors,
+        restarts: process.map_or(0, |process| process.restarts),
+        pid: process.map(|process| process.pid).filter(|pid| *pid > 0),
+        started_ms: process.map(|process| process.started_ms),
+        trouble,
+    })
+}
+
+fn status(instance: &Instance) -> Clean {
+    match &instance.status {
+        InstanceStatus::Starting => "starting".into(),
+        InstanceStatus::Up => "up".into(),
+        InstanceStatus::Failed { .. } => "failed".into(),
+        InstanceStatus::Draining { .. } => "draining".into(),
+        InstanceStatus::Stopping => "stopping".into(),
+    }
+}
+
+fn balancer_word(view: &ServerView) -> Clean {
+    match (view.admin, view.up) {
+        (Admin::Ready, true) => "ready".into(),
+        (Admin::Ready, false) => "down".into(),
+        (Admin::Drain, _) => "drain".into(),
+        (Admin::Maintenance, _) => "maint".into(),
+    }
+}
+
+fn metrics(look: &Look<'_>, verdict: Option<&Verdict>) -> Vec<MetricRow> {
+    let mut rows: Vec<_> = verdict
+        .iter()
+        .flat_map(|verdict| verdict.findings.iter().map(metric_row))
+        .collect();
+    rows.extend(trend::request_rate_row(look));
+    rows
+}
+
+/// A rule's name and unit for people, and the factor from its unit.
+pub(super) fn named(rule: &str) -> (&'static str, &'static str, f64) {
+    match rule {
+        "error_ratio" => ("error rate", "%", 100.0),
+        "error_ratio_vs_stable" => ("error vs stable", "%", 100.0),
+        "latency_p99" => ("p99", "ms", 1.0),
+        "latency_p99_vs_stable" => ("p99 vs stable", "ms", 1.0),
+        "mean" => ("mean", "ms", 1.0),
+        "mean_vs_stable" => ("mean vs stable", "ms", 1.0),
+        "infrastructure_health" => ("health", "%", 100.0),
+        _ => ("?", "", 1.0),
+    }
+}
+
+fn metric_row(finding: &Finding) -> MetricRow {
+    let (name, unit, factor) = named(&finding.rule);
+    let scale = |value: Option<f64>| value.map(|value| value * factor);
+    MetricRow {
+        name: name.into(),
+        unit: unit.into(),
+        stable: scale(finding.stable),
+        canary: scale(finding.canary),
+        limit: scale(finding.limit),
+        state: Some(finding.state),
+        samples: finding.samples,
+        needs: finding.needs,
+    }
+}
+
+fn tree_row(finding: &Finding) -> TreeRow {
+    let (name, unit, factor) = named(&finding.rule);
+    let text = |value: Option<f64>| match (value, unit) {
+        (None, _) => "-".to_owned(),
+        (Some(value), "%") => format!("{:.2} %", value * factor),
+        (Some(value), unit) => format!("{:.0} {unit}", value * factor),
+    };
+    let sign = if finding.rule == "infrastructure_health" {
+        "<"
+    } else {
+        ">"
+    };
+    let value = match finding.state {
+        RuleState::Wait => {
+            let unit = if finding.rule == "infrastructure_health" {
+                "probes"
+            } else {
+                "requests"
+            };
+            format!("{} of {} {unit}", finding.samples, finding.needs)
+        }
+        RuleState::NoData => "the source has no such figure".to_owned(),
+        RuleState::Ok | RuleState::Broken => text(finding.canary),
+    };
+    TreeRow {
+        question: Clean::new(&format!("{name} {sign} {}?", text(finding.limit))),
+        state: finding.state,
+        value: Clean::new(&value),
+    }
+}
+
+fn rollback(look: &Look<'_>) -> Option<RollbackView> {
+    let place = look.place;
+    let target = match &place.rollout {
+        Some(rollout) if rollout.kind == RolloutKind::Deploy => place.stable()?,
+        Some(_) => return None,
+        None => place.previous()?,
+    };
+    let warm_until_ms = place.warm.get(&target).copied();
+    let up = place
+        .servers_of(target)
+        .any(|(_, i)| i.status == InstanceStatus::Up);
+    let readiness = match (up, warm_until_ms) {
+        (true, Some(_)) => "warm".to_owned(),
+        (true, None) => "up now".to_owned(),
+        (false, _) => format!(
+            "must be started (up to {})",
+            words::span(place.spec.health.start_timeout_ms)
+        ),
+    };
+    Some(RollbackView {
+        version: place.releases.get(&target)?.version.clone(),
+        readiness: Clean::new(&readiness),
+        warm_until_ms: warm_until_ms.filter(|_| up),
+    })
+}
+
+fn peers(look: &Look<'_>) -> Vec<PeerView> {
+    let ServiceSpec {
+        balancers,
+        runtimes,
+        ..
+    } = &look.place.spec;
+    let balancers = balancers.iter().map(|backend| {
+        let view = look.balancer(&backend.balancer);
+        PeerView {
+            name: Clean::new(&format!("balancer {}", backend.balancer)),
+            trouble: view.and_then(|view| view.trouble.clone()),
+            read_ms: view.and_then(|view| view.read_ms),
+        }
+    });
+    let runtimes = runtimes.iter().map(|runtime| {
+        let view = look.seen.and_then(|seen| seen.runtimes.get(runtime));
+        PeerView {
+            name: Clean::new(&format!("runtime {runtime}")),
+            trouble: view.and_then(|view| view.trouble.clone()),
+            read_ms: view.and_then(|view| view.read_ms),
+        }
+    });
+    balancers.chain(runtimes).collect()
+}

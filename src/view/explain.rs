@@ -1,0 +1,64 @@
+//! Effects in words: what would be done to whom.
+
+use crate::model::world::Admin;
+use crate::model::{Clean, Effect};
+
+/// One effect as a line.
+pub fn effect_text(effect: &Effect) -> Clean {
+    let text = match effect {
+        Effect::SetWeights {
+            backend, settings, ..
+        } => {
+            let all: Vec<_> = settings
+                .iter()
+                .map(|(server, setting)| match setting.admin {
+                    Admin::Ready => format!("{server} ready weight {}", setting.weight),
+                    Admin::Drain => format!("{server} drain"),
+                    Admin::Maintenance => format!("{server} maint"),
+                })
+                .collect();
+            format!(
+                "{} {}: {}",
+                backend.balancer,
+                backend.backend,
+                all.join("; ")
+            )
+        }
+        Effect::StartInstance {
+            runtime,
+            server,
+            address,
+            workload,
+            ..
+        } => {
+            let command = workload.command.join(" ");
+            format!("{runtime}: start {server} at {address}: {command}")
+        }
+        Effect::StopInstance {
+            runtime, server, ..
+        } => format!("{runtime}: stop {server}"),
+        Effect::ReadBalancer { backend, .. } => {
+            format!("{} {}: read", backend.balancer, backend.backend)
+        }
+        Effect::ReadRuntime { runtime, .. } => format!("{runtime}: read instances"),
+        Effect::Probe {
+            server,
+            address,
+            check,
+            ..
+        } => {
+            format!("probe {server}: GET http://{address}{}", check.path)
+        }
+        Effect::Smoke {
+            tests, instances, ..
+        } => {
+            format!(
+                "{} smoke requests to {} instances",
+                tests.len(),
+                instances.len()
+            )
+        }
+        Effect::WakeAt { .. } => "wait".to_owned(),
+    };
+    Clean::new(&text)
+}

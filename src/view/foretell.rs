@@ -1,0 +1,374 @@
+//! A command → the text of its confirm dialog and dry run, from the engine's own rehearsal.
+
+use super::preview::{Preview, PreviewLine, Tier};
+use super::{explain, words};
+use crate::engine::{self, Dream, Look, Until};
+use crate::model::command::{Command, PromoteTo};
+use crate::model::input::Asked;
+use crate::model::state::InstanceStatus;
+use crate::model::verdict::RuleState;
+use crate::model::{
+    Clean, Entry, Phase, Placement, PlacementState, ReleaseId, Rollout, RolloutKind, State, World,
+};
+
+/// Who would ask for what.
+#[derive(Debug, Clone)]
+pub struct Asking {
+    /// The command with everything a decision may not invent.
+    pub asked: Asked,
+    /// Whether forward moves in its environment ask for the environment's name.
+    pub protected: bool,
+    /// Whether every effect to the end is wanted (a dry run), or only up to the next wait.
+    pub to_the_end: bool,
+}
+
+/// Says what a command would do now.
+pub fn foretell(state: &State, world: &World, asking: &Asking) -> Preview {
+    let command = &asking.asked.command;
+    let placement = command.placement();
+    let look = Look::at(state, world, placement);
+    let until = if asking.to_the_end {
+        Until::End
+    } else {
+        Until::NextWait
+    };
+    let dream = engine::rehearse(state, world, asking.asked.clone(), until);
+    let rollout = look.and_then(|look| look.place.rollout.as_ref());
+    let mut preview = Preview {
+        placement: placement.clone(),
+        verb: command.verb().into(),
+        title: title(command, look.as_ref()),
+        button: button(command, look.as_ref(), dream.as_ref().ok()),
+        tier: tier(command, look.as_ref(), asking.protected),
+        number: rollout.map(|rollout| rollout.number),
+        revision: rollout.map_or(0, |rollout| rollout.revision),
+        lines: Vec::new(),
+        warnings: Vec::new(),
+        refused: None,
+        effects: Vec::new(),
+    };
+    match dream {
+        Err(refusal) => preview.refused = Some(refusal),
+        Ok(dream) => {
+            preview.lines = lines(command, look.as_ref(), &dream);
+            preview.warnings = look
+                .map(|look| warnings(command, &look))
+                .unwrap_or_default();
+            preview.effects = effects(&dream, world.now_ms);
+        }
+    }
+    preview
+}
+
+fn environment(placement: &Placement) -> String {
+    placement.environment.as_str().to_uppercase()
+}
+
+fn title(command: &Command, look: Option<&Look<'_>>) -> Clean {
+    let placement = command.placement();
+    let what = match command {
+        Command::Deploy { version, .. } => format!("DEPLOY {version}"),
+        Command::Promote { to, .. } => match promoted_share(look, *to) {
+            Some(100) | None => "PROMOTE to 100%".to_owned(),
+            Some(share) => format!("PROMOTE canary to {share}%"),
+        },
+        Command::Hold { .. } => "HOLD rollout".to_owned(),
+        Command::Resume { .. } => "RESUME rollout".to_owned(),
+        Command::Abort { .. } => "ABORT rollout".to_owned(),
+        Command::Rollback { .. } => match back_to(look, command) {
+            Some(version) => format!("ROLLBACK to {version}"),
+            None => "ROLLBACK".to_owned(),
+        },
+    };
+    Clean::new(&format!(
+        "{what} - {} {}",
+        placement.service,
+        environment(placement)
+    ))
+}
+
+fn promoted_share(look: Option<&Look<'_>>, to: PromoteTo) -> Option<u8> {
+    let look = look?;
+    let rollout = look.place.rollout.as_ref()?;
+    let share = look.place.share(rollout.release);
+    match to {
+        PromoteTo::Full => Some(100),
+        PromoteTo::Percent(percent) => Some(percent),
+        PromoteTo::Next => rollout
+            .steps(&look.place.spec)
+            .iter()
+            .map(|step| step.weight_percent)
+            .find(|percent| *percent > share),
+    }
+}
+
+fn version(place: &PlacementState, release: ReleaseId) -> String {
+    let release = place.releases.get(&release);
+    release.map_or_else(|| "?".to_owned(), |release| release.version.to_string())
+}
+
+fn back_to(look: Option<&Look<'_>>, command: &Command) -> Option<String> {
+    let place = look?.place;
+    match command {
+        Command::Rollback {
+            to: Some(version), ..
+        } => Some(version.to_string()),
+        Command::Rollback { to: None, .. } => {
+            let open = place.rollout.as_ref().and_then(|rollout| rollout.from);
+            Some(version(place, open.or_else(|| place.previous())?))
+        }
+        _ => None,
+    }
+}
+
+fn button(command: &Command, look: Option<&Look<'_>>, dream: Option<&Dream>) -> Clean {
+    let share = look.and_then(|look| {
+        let rollout = look.place.rollout.as_ref()?;
+        Some(look.place.share(rollout.release))
+    });
+    let after = dream.and_then(|dream| {
+        let place = dream.state.placements.get(command.placement())?;
+        Some(place.canary().map_or(100, |canary| place.share(canary)))
+    });
+    let text = match command {
+        Command::Deploy { version, .. } => format!("Deploy {version}"),
+        Command::Promote { .. } => match (share, after) {
+            (Some(100), _) => "Finish rollout".to_owned(),
+            (Some(from), Some(to)) => format!("Shift {from}% -> {to}%"),
+            _ => "Promote".to_owned(),
+        },
+        Command::Hold { .. } => "Hold".to_owned(),
+        Command::Resume { .. } => "Resume".to_owned(),
+        Command::Abort { .. } => format!("Shift {}% -> 0%", share.unwrap_or(0)),
+        Command::Rollback { .. } => match back_to(look, command) {
+            Some(version) => format!("Roll back to {version}"),
+            None => "Roll back".to_owned(),
+        },
+    };
+    Clean::new(&text)
+}
+
+/// Going back to the last verified version is one key and `y` everywhere, and so is everything
+/// in an unprotected environment; other moves in a protected one ask for its name.
+fn tier(command: &Command, look: Option<&Look<'_>>, protected: bool) -> Tier {
+    let forward = match command {
+        Command::Deploy { .. } | Command::Promote { .. } => protected,
+        Command::Rollback { to: Some(_), .. } => {
+            look.is_none_or(|look| back_to(Some(look), command) != default_target(look))
+        }
+        Command::Rollback { to: None, .. }
+        | Command::Hold { .. }
+        | Command::Resume { .. }
+        | Command::Abort { .. } => false,
+    };
+    if forward { Tier::Two } else { Tier::One }
+}
+
+fn default_target(look: &Look<'_>) -> Option<String> {
+    let open = look.place.rollout.as_ref().and_then(|rollout| rollout.from);
+    Some(version(look.place, open.or_else(|| look.place.previous())?))
+}
+
+fn line(label: &str, text: &str) -> PreviewLine {
+    PreviewLine {
+        label: label.into(),
+        text: Clean::new(text),
+    }
+}
+
+fn lines(command: &Command, look: Option<&Look<'_>>, dream: &Dream) -> Vec<PreviewLine> {
+    let Some(after) = dream.state.placements.get(command.placement()) else {
+        return Vec::new();
+    };
+    let rollout = look.and_then(|look| look.place.rollout.as_ref());
+    let mut lines: Vec<_> = versions(look, after).into_iter().collect();
+    lines.extend(deeds(after, dream));
+    lines.extend(
+        look.zip(rollout)
+            .and_then(|(look, rollout)| checks(look, rollout)),
+    );
+    lines.extend(after_that(after));
+    lines.push(line("Undo", undo(command)));
+    lines
+}
+
+fn versions(look: Option<&Look<'_>>, after: &PlacementState) -> Option<PreviewLine> {
+    let before = look.map(|look| look.place);
+    let rollout = after.rollout.as_ref().or_else(|| before?.rollout.as_ref());
+    let (from, to) = match (rollout, &after.last) {
+        (Some(rollout), _) => (rollout.from, rollout.release),
+        (None, Some(last)) => (last.from, last.release),
+        (None, None) => return None,
+    };
+    let known = |id: ReleaseId| match before.filter(|place| place.releases.contains_key(&id)) {
+        Some(place) => version(place, id),
+        None => version(after, id),
+    };
+    let from = from.map_or_else(|| "nothing".to_owned(), known);
+    Some(line("Versions", &format!("{from} -> {}", known(to))))
+}
+
+/// What would be recorded, in the words of a dialog.
+fn deeds(after: &PlacementState, dream: &Dream) -> Vec<PreviewLine> {
+    let mut texts = Vec::new();
+    let started: Vec<_> = dream
+        .entries
+        .iter()
+        .filter_map(|(_, entry)| match entry {
+            Entry::InstanceIntended { server, .. } => Some(server.to_string()),
+            _ => None,
+        })
+        .collect();
+    if !started.is_empty() {
+        texts.push(format!("start and verify {}", started.join(", ")));
+    }
+    texts.extend(
+        dream
+            .entries
+            .iter()
+            .filter_map(|(_, entry)| deed(after, entry)),
+    );
+    let label = |n: usize| if n == 0 { "This will" } else { "" };
+    texts
+        .iter()
+        .enumerate()
+        .map(|(n, text)| line(label(n), text))
+        .collect()
+}
+
+fn deed(after: &PlacementState, entry: &Entry) -> Option<String> {
+    Some(match entry {
+        Entry::WeightIntended { shares, .. } => match shares.len() {
+            0 => "take all traffic away: there is no stable version to return to".to_owned(),
+            _ => format!(
+                "share traffic {}, read back",
+                words::shares(&after.releases, shares)
+            ),
+        },
+        Entry::RetireIntended { .. } => {
+            "stop the warm release first: its servers are needed".to_owned()
+        }
+        Entry::Held { .. } => "stop automatic progress; the judge goes on watching".to_owned(),
+        Entry::Resumed { .. } => "let the rollout go on by itself".to_owned(),
+        Entry::RolloutFinished { because, .. } => format!("close the rollout: {because}"),
+        _ => return None,
+    })
+}
+
+fn checks(look: &Look<'_>, rollout: &Rollout) -> Option<PreviewLine> {
+    if !matches!(rollout.phase, Phase::Soaking { .. }) {
+        return None;
+    }
+    let verdict = engine::verdict(look, rollout);
+    let ok = verdict
+        .findings
+        .iter()
+        .filter(|f| f.state == RuleState::Ok)
+        .count();
+    let all = verdict.findings.len();
+    let text = format!(
+        "{} ({ok}/{all} rules judged ok): {}",
+        verdict.class.word(),
+        verdict.because
+    );
+    Some(line("Checks", &text))
+}
+
+/// Where it comes to rest by itself.
+fn after_that(after: &PlacementState) -> Option<PreviewLine> {
+    let Some(rollout) = &after.rollout else {
+        let keep = words::span(after.spec.canary.keep_warm_ms);
+        let warm = after.warm.keys().find(|id| Some(**id) != after.stable());
+        let succeeded = after
+            .last
+            .as_ref()
+            .is_some_and(|last| last.status == crate::model::Status::Succeeded);
+        return warm.filter(|_| succeeded).map(|id| {
+            line(
+                "Keeps",
+                &format!(
+                    "{} warm {keep} for an instant rollback",
+                    version(after, *id)
+                ),
+            )
+        });
+    };
+    let share = after.share(rollout.release);
+    let steps = rollout.steps(&after.spec);
+    let step = steps.iter().find(|step| step.weight_percent >= share)?;
+    let next = steps.iter().find(|step| step.weight_percent > share);
+    let soak = words::span(step.soak_ms);
+    let text = match (rollout.kind, next, &rollout.hold) {
+        (_, _, Some(_)) => "nothing more until somebody resumes, promotes or aborts".to_owned(),
+        (RolloutKind::Rollback, ..) => "done".to_owned(),
+        (_, Some(next), _) => {
+            format!(
+                "watch for {soak}; then {}% unless it fails",
+                next.weight_percent
+            )
+        }
+        (_, None, _) => format!("watch for {soak}; then done"),
+    };
+    Some(line("Then", &text))
+}
+
+fn undo(command: &Command) -> &'static str {
+    match command {
+        Command::Deploy { .. } | Command::Promote { .. } => "A abort, traffic back within a second",
+        Command::Hold { .. } => "H resume",
+        Command::Resume { .. } => "H hold",
+        Command::Abort { .. } => "deploy it again",
+        Command::Rollback { .. } => "deploy or roll back to the other version",
+    }
+}
+
+fn warnings(command: &Command, look: &Look<'_>) -> Vec<Clean> {
+    let mut all = Vec::new();
+    let Some(rollout) = &look.place.rollout else {
+        return all;
+    };
+    if let (Command::Promote { .. }, Phase::Soaking { since_ms }) = (command, &rollout.phase) {
+        let soak_ms = engine::canary::current_step(look, rollout).map_or(0, |step| step.soak_ms);
+        let soaked_ms = look.now_ms.saturating_sub(*since_ms);
+        if soaked_ms < soak_ms {
+            let (done, all_of) = (words::clock(soaked_ms), words::clock(soak_ms));
+            all.push(Clean::new(&format!(
+                "the soak is not finished ({done} of {all_of})"
+            )));
+        }
+    }
+    if let Command::Abort { .. } | Command::Rollback { .. } = command {
+        all.extend(abort_warning(look, rollout));
+    }
+    all
+}
+
+/// Where traffic would go to something that cannot serve, a person should know.
+fn abort_warning(look: &Look<'_>, rollout: &Rollout) -> Option<Clean> {
+    let Some(from) = rollout.from else {
+        return Some("there is no stable version to return to: nothing will serve".into());
+    };
+    let up = look
+        .place
+        .servers_of(from)
+        .filter(|(_, i)| i.status == InstanceStatus::Up)
+        .count();
+    let serves = look.can_serve(from);
+    (!serves || up == 0).then(|| {
+        let limit = words::span(look.place.spec.health.start_timeout_ms);
+        Clean::new(&format!(
+            "stable is down: it is brought up first (at most {limit})"
+        ))
+    })
+}
+
+fn effects(dream: &Dream, now_ms: u64) -> Vec<Clean> {
+    dream
+        .writes
+        .iter()
+        .map(|(at_ms, effect)| {
+            let after = words::clock(at_ms.saturating_sub(now_ms));
+            Clean::new(&format!("+{after} {}", explain::effect_text(effect)))
+        })
+        .collect()
+}

@@ -1,0 +1,262 @@
+//! An open rollout: its stages, and what it will do next.
+
+use super::build;
+use super::snapshot::{HoldView, PhaseView, RolloutView, StageState, StageView};
+use super::words;
+use crate::engine::Look;
+use crate::engine::canary::current_step;
+use crate::model::state::{Hold, HoldReason, InstanceStatus};
+use crate::model::verdict::{Verdict, VerdictClass};
+use crate::model::{Clean, Phase, Rollout, RolloutKind};
+
+pub(super) fn view(look: &Look<'_>, rollout: &Rollout, verdict: &Verdict) -> Option<RolloutView> {
+    let (next, next_ms) = next(look, rollout, verdict);
+    let phase = phase(look, rollout);
+    let because = match phase {
+        PhaseView::Starting | PhaseView::Smoking => "nothing to judge yet".into(),
+        _ => verdict.because.clone(),
+    };
+    Some(RolloutView {
+        id: rollout.id,
+        number: rollout.number,
+        kind: rollout.kind,
+        release: build::release(look.place, rollout.release)?,
+        from: rollout
+            .from
+            .and_then(|from| build::release(look.place, from)),
+        by: Clean::new(&rollout.by.to_string()),
+        started_ms: rollout.started_ms,
+        revision: rollout.revision,
+        phase,
+        stages: stages(look, rollout),
+        hold: rollout.hold.as_ref().map(hold),
+        verdict: verdict.class,
+        because,
+        next,
+        next_ms,
+    })
+}
+
+fn phase(look: &Look<'_>, rollout: &Rollout) -> PhaseView {
+    match rollout.phase {
+        Phase::Starting { .. } if smokes(look, rollout) => PhaseView::Smoking,
+        Phase::Starting { .. } => PhaseView::Starting,
+        Phase::Shifting { .. } => PhaseView::Shifting,
+        Phase::Soaking { .. } => PhaseView::Soaking,
+        Phase::Reverting { .. } => PhaseView::Reverting,
+    }
+}
+
+fn smokes(look: &Look<'_>, rollout: &Rollout) -> bool {
+    let (up, all) = up_of(look, rollout);
+    rollout.kind == RolloutKind::Deploy
+        && !look.place.spec.smoke.is_empty()
+        && rollout.smoke.is_none()
+        && up == all
+}
+
+fn needed(look: &Look<'_>, rollout: &Rollout) -> usize {
+    match rollout.kind {
+        RolloutKind::Deploy => look.place.spec.canary_instances() as usize,
+        RolloutKind::Rollback => look.place.spec.instances as usize,
+    }
+}
+
+fn up_of(look: &Look<'_>, rollout: &Rollout) -> (usize, usize) {
+    let up = look
+        .place
+        .servers_of(rollout.release)
+        .filter(|(_, instance)| instance.status == InstanceStatus::Up)
+        .count();
+    (up, needed(look, rollout))
+}
+
+fn hold(hold: &Hold) -> HoldView {
+    let (by_person, text) = match &hold.why {
+        HoldReason::Person {
+            by,
+            reason: Some(reason),
+        } => (true, format!("held by {by}: {reason}")),
+        HoldReason::Person { by, reason: None } => (true, format!("held by {by}")),
+        HoldReason::Drift { text } => (false, format!("{text}; resume sets it again")),
+        HoldReason::NoData => (
+            false,
+            "no data; goes on when the counters can be read".to_owned(),
+        ),
+        HoldReason::TooFewRequests => (
+            false,
+            "too few requests even in the longest soak; promote or abort".to_owned(),
+        ),
+        HoldReason::Inconclusive => (
+            false,
+            "the verdict stayed open; promote or abort".to_owned(),
+        ),
+        HoldReason::PauseStep => (
+            false,
+            "this step waits for a person; promote or resume".to_owned(),
+        ),
+        HoldReason::Shift { text } => (false, format!("the balancer does not follow: {text}")),
+    };
+    HoldView {
+        since_ms: hold.since_ms,
+        by_person,
+        text: Clean::new(&text),
+    }
+}
+
+fn stages(look: &Look<'_>, rollout: &Rollout) -> Vec<StageView> {
+    let mut stages = vec![start_stage(look, rollout)];
+    if rollout.kind == RolloutKind::Deploy && !look.place.spec.smoke.is_empty() {
+        stages.push(smoke_stage(look, rollout));
+    }
+    let steps = rollout.steps(&look.place.spec);
+    stages.extend((1..=steps.len()).map(|number| step_stage(look, rollout, number)));
+    stages
+}
+
+/// How a stage that is under way stands, given what else is going on.
+fn running(rollout: &Rollout) -> StageState {
+    match (rollout.is_reverting(), &rollout.hold) {
+        (true, _) => StageState::Failed,
+        (false, Some(_)) => StageState::Held,
+        (false, None) => StageState::Running,
+    }
+}
+
+fn started(rollout: &Rollout) -> bool {
+    rollout.step > 0 || rollout.smoke.is_some()
+}
+
+fn start_stage(look: &Look<'_>, rollout: &Rollout) -> StageView {
+    let (up, all) = up_of(look, rollout);
+    let failed = look
+        .place
+        .servers_of(rollout.release)
+        .find_map(|(server, instance)| match &instance.status {
+            InstanceStatus::Failed { why } => Some(format!("{server}: {why}")),
+            _ => None,
+        });
+    let detail = failed.unwrap_or_else(|| format!("{up}/{all} up"));
+    let done = up == all || started(rollout);
+    StageView {
+        name: "Start".into(),
+        state: if done {
+            StageState::Passed
+        } else {
+            running(rollout)
+        },
+        detail: Clean::new(&detail),
+        began_ms: Some(rollout.started_ms),
+        length_ms: None,
+    }
+}
+
+fn smoke_stage(look: &Look<'_>, rollout: &Rollout) -> StageView {
+    let tests = look.place.spec.smoke.len() * needed(look, rollout);
+    let (state, detail) = match &rollout.smoke {
+        None if smokes(look, rollout) => (running(rollout), format!("{tests} requests")),
+        None => (StageState::Todo, format!("{tests} requests")),
+        Some(report) => {
+            let bad = report
+                .results
+                .iter()
+                .filter(|result| result.trouble.is_some())
+                .count();
+            let good = report.results.len() - bad;
+            let state = if bad == 0 {
+                StageState::Passed
+            } else {
+                StageState::Failed
+            };
+            (state, format!("{good}/{} ok", report.results.len()))
+        }
+    };
+    StageView {
+        name: "Smoke".into(),
+        state,
+        detail: Clean::new(&detail),
+        began_ms: None,
+        length_ms: None,
+    }
+}
+
+fn step_stage(look: &Look<'_>, rollout: &Rollout, number: usize) -> StageView {
+    let step = rollout.steps(&look.place.spec)[number - 1];
+    let current = rollout.step == number;
+    let passed = rollout.passed.iter().any(|(passed, _)| *passed == number);
+    let state = match (current, rollout.step > number) {
+        (true, _) => running(rollout),
+        (false, true) if passed => StageState::Passed,
+        (false, true) => StageState::Skipped,
+        (false, false) => StageState::Todo,
+    };
+    let detail = match (&rollout.phase, current) {
+        (Phase::Shifting { .. }, true) => "setting weights".to_owned(),
+        (Phase::Reverting { .. }, true) => "taken back".to_owned(),
+        _ if step.pause => format!("soak {}, then a person", words::span(step.soak_ms)),
+        _ if rollout.kind == RolloutKind::Rollback => "at once".to_owned(),
+        _ => format!("soak {}", words::span(step.soak_ms)),
+    };
+    let soaks = current && matches!(rollout.phase, Phase::Soaking { .. });
+    StageView {
+        name: Clean::new(&format!("{}%", step.weight_percent)),
+        state,
+        detail: Clean::new(&detail),
+        began_ms: soaks.then(|| rollout.phase.since_ms()),
+        length_ms: (rollout.kind == RolloutKind::Deploy).then_some(step.soak_ms),
+    }
+}
+
+/// What the engine will do next by itself, and what it waits for.
+fn next(look: &Look<'_>, rollout: &Rollout, verdict: &Verdict) -> (Clean, Option<u64>) {
+    let since_ms = rollout.phase.since_ms();
+    let (text, at_ms) = match (&rollout.phase, &rollout.hold) {
+        (Phase::Reverting { .. }, _) => ("all traffic back to stable, read back".to_owned(), None),
+        (_, Some(_)) => (
+            "nothing until it is resumed, promoted or aborted".to_owned(),
+            None,
+        ),
+        (Phase::Starting { .. }, _) => {
+            let deadline_ms = since_ms + look.place.spec.health.start_timeout_ms;
+            (
+                "first traffic once every instance is verified".to_owned(),
+                Some(deadline_ms),
+            )
+        }
+        (Phase::Shifting { .. }, _) => (
+            "the soak begins once the balancer shows the weights".to_owned(),
+            None,
+        ),
+        (Phase::Soaking { .. }, _) => after_soak(look, rollout, verdict, since_ms),
+    };
+    (Clean::new(&text), at_ms)
+}
+
+fn after_soak(
+    look: &Look<'_>,
+    rollout: &Rollout,
+    verdict: &Verdict,
+    since_ms: u64,
+) -> (String, Option<u64>) {
+    let Some(step) = current_step(look, rollout) else {
+        return ("done".to_owned(), None);
+    };
+    let at_ms = since_ms + step.soak_ms;
+    let steps = rollout.steps(&look.place.spec);
+    let next = steps
+        .iter()
+        .find(|next| next.weight_percent > step.weight_percent);
+    let goal = match next {
+        _ if step.pause => "waits for a person".to_owned(),
+        Some(next) => format!("{} %", next.weight_percent),
+        None => "done, old release kept warm".to_owned(),
+    };
+    if at_ms <= look.now_ms && verdict.class != VerdictClass::Pass {
+        let longest = u64::from(look.place.spec.canary.max_soak_factor) * step.soak_ms;
+        return (
+            format!("{goal} once the verdict is pass, else held"),
+            Some(since_ms + longest),
+        );
+    }
+    (goal, Some(at_ms))
+}
