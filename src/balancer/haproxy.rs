@@ -175,7 +175,8 @@ impl HaproxyBalancer {
             (Ok(read), Ok((before, words))) => {
                 let missing = missing(&read.0.table, settings);
                 if let Some(missing) = missing {
-                    let outcome = not_applied(&before, &read.0.table, settings, &missing, &words);
+                    let outcome =
+                        not_applied(before.as_ref(), &read.0.table, settings, &missing, &words);
                     return ended(outcome, Some(read.0.reading));
                 }
                 read
@@ -283,7 +284,7 @@ fn missing(table: &StateTable, settings: &[(ServerName, ServerSetting)]) -> Opti
 
 /// Rejected if nothing changed, by the tables before and after; unknown otherwise.
 fn not_applied(
-    before: &Option<StateTable>,
+    before: Option<&StateTable>,
     after: &StateTable,
     settings: &[(ServerName, ServerSetting)],
     missing: &str,
@@ -295,7 +296,7 @@ fn not_applied(
             .get(server)
             .map(|state| (state.admin(), state.weight))
     };
-    let unchanged = before.as_ref().is_some_and(|before| {
+    let unchanged = before.is_some_and(|before| {
         settings
             .iter()
             .all(|(server, _)| view(before, server) == view(after, server))

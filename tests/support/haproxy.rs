@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use wheelhouse::balancer::haproxy::{HaproxyBalancer, HaproxyOptions, Shares, Snippet, snippet};
 use wheelhouse::model::effect::ServerSetting;
@@ -93,7 +93,7 @@ impl Instance {
                     return;
                 };
                 if behaviour == Behaviour::Closes {
-                    drop(stream);
+                    tokio::spawn(read_and_close(stream));
                     continue;
                 }
                 let count = Arc::clone(&count);
@@ -135,6 +135,12 @@ impl Drop for Instance {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// Takes the request before it closes: what is closed with bytes unread is reset instead.
+async fn read_and_close(stream: TcpStream) {
+    let _ = stream.readable().await;
+    let _ = stream.try_read(&mut [0; 4096]);
 }
 
 /// A running HAProxy in master-worker mode with one backend `web`.
@@ -231,19 +237,30 @@ impl Haproxy {
         Pid::from_raw(pid.expect("a pid in the epoch")).expect("a pid")
     }
 
-    /// Reloads and waits until the new worker answers.
+    /// Reloads and waits until the new worker answers. A signal that meets the master while it
+    /// still settles after the last reload is lost (measured), so it is sent again.
     pub async fn reload(&self) {
-        let old = self.worker().await;
-        kill_process(Pid::from_child(&self.master), Signal::USR2).expect("a signal");
+        const LOST: Duration = Duration::from_secs(2);
+        let old = format!("{}@", self.worker().await.as_raw_nonzero());
+        let mut sent: Option<Instant> = None;
         until("the new worker", async || {
+            if sent.is_none_or(|sent| sent.elapsed() > LOST) {
+                kill_process(Pid::from_child(&self.master), Signal::USR2).expect("a signal");
+                sent = Some(Instant::now());
+            }
             let read = self.balancer().read(&self.backend).await;
-            read.is_ok_and(|now| !now.epoch.starts_with(&format!("{}@", old.as_raw_nonzero())))
+            read.is_ok_and(|now| !now.epoch.starts_with(&old))
         })
         .await;
     }
 
-    /// Kills everything of it at once, as a power cut would.
-    pub fn kill(&mut self) {
+    /// Kills everything of it at once, as a power cut would, and waits until it is gone.
+    pub async fn crash(&mut self) {
+        self.kill();
+        until("the end of HAProxy", async || !self.answers().await).await;
+    }
+
+    fn kill(&mut self) {
         for worker in self.workers() {
             let _ = kill_process(worker, Signal::KILL);
         }
@@ -268,13 +285,14 @@ impl Haproxy {
     }
 
     async fn wait_answering(&self) {
-        until("HAProxy's first answer", async || {
-            // A socket left by a killed one refuses; a reading would also write the state file.
-            tokio::net::UnixStream::connect(self.path("admin.sock"))
-                .await
-                .is_ok()
-        })
-        .await;
+        until("HAProxy's first answer", async || self.answers().await).await;
+    }
+
+    /// Whether somebody listens; a socket left by a killed one refuses.
+    async fn answers(&self) -> bool {
+        tokio::net::UnixStream::connect(self.path("admin.sock"))
+            .await
+            .is_ok()
     }
 
     /// One GET on a fresh connection: the status and the body, or why there was none.

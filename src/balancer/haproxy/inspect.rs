@@ -235,6 +235,3 @@ fn sticks(what: &str) -> String {
          those that stick to the new version"
     )
 }
-
-#[cfg(test)]
-mod tests;

@@ -287,11 +287,13 @@ impl Statistics {
 /// on a retry and also over a reused connection. **Errors** are the attempts that ended badly:
 /// `hrsp_5xx` (answered 5xx), `eresp` (closed, cut off, or timed out; a server that closes every
 /// connection has no `hrsp_5xx` at all), `econ` (last attempt failed to connect), `wretr` and
-/// `wredis` (an attempt failed and was made again here or elsewhere). Measured on 2.6: each failed
-/// attempt raises exactly one of them, so that errors ÷ requests is the failure ratio per attempt.
-/// Two exceptions, both on the side of more errors: with `retry-on` beyond `conn-failure`, an
-/// attempt repeated on another server raises `wretr` and `wredis`; an answer that begins well and
-/// is cut off counts in `hrsp_2xx` and `eresp`. `srv_abrt` is contained in `eresp`.
+/// `wredis` (an attempt failed and was made again here or elsewhere). Measured on 2.6: a failed
+/// attempt raises one of them, so that errors ÷ requests is the failure ratio per attempt, with
+/// exceptions that are all on the side of more errors: a reset connection may raise `eresp` twice;
+/// with `retry-on` beyond `conn-failure`, an attempt repeated on another server raises `wretr` and
+/// `wredis`; an answer that begins well and is cut off counts in `hrsp_2xx` and in `eresp`.
+/// `srv_abrt` is contained in `eresp`. Taking errors from the missing answers instead (`stot` less
+/// all `hrsp_*`) would count each request under way and could fall again.
 fn server_statistics(row: &Row<'_, '_>) -> Result<ServerStatistics, Fault> {
     let mut errors: u64 = 0;
     for column in ["hrsp_5xx", "eresp", "econ", "wretr", "wredis"] {

@@ -225,11 +225,12 @@ fn existing(
     let read = file.take(FILE_MAX).read_to_end(&mut bytes);
     read.map_err(|error| KeepError::io(path, error))?;
     let text = String::from_utf8_lossy(&bytes);
-    let others = text
-        .lines()
-        .skip(2)
-        .filter_map(|line| line.split(' ').nth(1));
-    if let Some(other) = others.into_iter().find(|other| *other != backend.as_str()) {
+    // A line without a third word is torn, and its second may be too.
+    let backends = text.lines().skip(2).filter_map(|line| {
+        let mut words = line.split(' ').skip(1);
+        words.next().filter(|_| words.next().is_some())
+    });
+    if let Some(other) = backends.into_iter().find(|other| *other != backend.as_str()) {
         let other = Clean::line(other, 64);
         return Err(foreign(format!(
             "holds another backend's servers ({other})"
