@@ -16,6 +16,7 @@ mod socket;
 mod state_file;
 mod table;
 
+pub use inspect::NOTE;
 pub use snippet::{Snippet, snippet};
 
 use crate::model::effect::ServerSetting;

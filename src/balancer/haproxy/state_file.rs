@@ -230,7 +230,10 @@ fn existing(
         let mut words = line.split(' ').skip(1);
         words.next().filter(|_| words.next().is_some())
     });
-    if let Some(other) = backends.into_iter().find(|other| *other != backend.as_str()) {
+    if let Some(other) = backends
+        .into_iter()
+        .find(|other| *other != backend.as_str())
+    {
         let other = Clean::line(other, 64);
         return Err(foreign(format!(
             "holds another backend's servers ({other})"

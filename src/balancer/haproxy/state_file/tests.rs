@@ -45,7 +45,11 @@ async fn the_file_holds_the_newest_reading_whole_and_readable_to_haproxy() {
 async fn a_leftover_of_a_crash_is_no_obstacle() {
     let directory = tempfile::tempdir().expect("a directory");
     std::fs::write(directory.path().join(".web.state.wheelhouse"), "half").expect("a leftover");
-    std::fs::write(directory.path().join("web.state"), "1\n# be_id be_name\n3 we").expect("a torn file");
+    std::fs::write(
+        directory.path().join("web.state"),
+        "1\n# be_id be_name\n3 we",
+    )
+    .expect("a torn file");
     let files = files(&directory);
     let table = table(&web(), 2, 5);
     assert_eq!(files.keep(&web(), &table, files.ticket()).await, Ok(()));
