@@ -164,6 +164,16 @@ async fn weights_and_states_survive_a_kill_and_a_start() {
     let two = Instance::start("two", Behaviour::Works).await;
     let mut haproxy = Haproxy::start(&[one.address, two.address]).await;
     haproxy.set(&[(0, ready(75)), (1, ready(25))]).await;
+    let kept = fs::read_to_string(haproxy.path("web.state")).expect("the state file");
+    let kept = |line: &str| kept.lines().any(|found| found.contains(line));
+    assert!(
+        kept(" web1 127.0.0.1 2 4 75 1 "),
+        "written before the change counted"
+    );
+    assert!(
+        kept(" web2 127.0.0.1 2 4 25 1 "),
+        "written before the change counted"
+    );
     let before = read(&haproxy).await;
     haproxy.crash().await;
     let refused = haproxy

@@ -4,7 +4,7 @@
 //! command by command inside one connection, and HAProxy answers success and failure alike with
 //! free text, so *reply text decides nothing*: what a write did is read back from `show servers
 //! state`. Runtime changes live in the process alone, so the backend's state file is rewritten
-//! before a change counts as applied ([`state_file`]).
+//! before a change counts as applied.
 //!
 //! Must not know rollouts, steps or directions: the order of a change is the caller's.
 
@@ -140,22 +140,21 @@ impl HaproxyBalancer {
         *last = now;
     }
 
-    /// Sends the change. `Ok` holds the table from before it and HAProxy's words.
-    async fn send(
-        &self,
-        backend: &Name,
-        change: &str,
-        deadline: Instant,
-    ) -> Result<(Option<StateTable>, Clean), AskError> {
-        let line = format!("show servers state {backend}; {change}");
-        let reply = ask(&self.options, &line, deadline).await?;
-        let (before, words) = reply.split_once("\n\n").unwrap_or((&reply, ""));
-        let before = parse::state_table(before, backend).ok();
-        let words: Vec<&str> = words
-            .lines()
-            .filter(|line| !line.trim().is_empty())
-            .collect();
-        Ok((before, Clean::line(&words.join(" "), WORDS_MAX)))
+    /// Sends the change, after a look at what is there, in one line.
+    ///
+    /// # Errors
+    /// Why it certainly was not sent.
+    async fn send(&self, backend: &Name, change: &str, deadline: Instant) -> Result<Sent, Clean> {
+        let line = format!("show info; show servers state {backend}; {change}");
+        match ask(&self.options, &line, deadline).await {
+            Ok(reply) => Ok(Sent::answered(&reply, backend)),
+            Err(AskError::NotSent(why)) => Err(why),
+            Err(AskError::Unanswered(words)) => Ok(Sent {
+                answered: false,
+                before: None,
+                words,
+            }),
+        }
     }
 
     async fn apply(
@@ -168,53 +167,71 @@ impl HaproxyBalancer {
             Ok(change) => change,
             Err(why) => return ended(Outcome::Rejected { why }, None),
         };
-        let sent = self.send(backend, &change, deadline).await;
-        if let Err(AskError::NotSent(why)) = sent {
-            return ended(Outcome::Rejected { why }, None);
-        }
-        let (dump, ticket) = match (self.dump(backend, deadline).await, sent) {
-            (Ok(read), Ok((before, words))) => {
-                let missing = missing(&read.0.table, settings);
-                if let Some(missing) = missing {
-                    let outcome =
-                        not_applied(before.as_ref(), &read.0.table, settings, &missing, &words);
-                    return ended(outcome, Some(read.0.reading));
-                }
-                read
-            }
-            (Ok(read), Err(error)) => {
-                // The line may still be carried out, so an old state proves nothing.
-                if missing(&read.0.table, settings).is_some() {
-                    let why = error.into_why();
-                    return ended(Outcome::Unknown { why }, Some(read.0.reading));
-                }
-                read
-            }
-            (Err(Unread::Answer(fault @ Fault::NoBackend)), Ok(_)) => {
-                let why = self.says(backend, Unread::Answer(fault));
-                return ended(Outcome::Rejected { why }, None);
-            }
-            (Err(_), Err(error)) => {
-                return ended(
-                    Outcome::Unknown {
-                        why: error.into_why(),
-                    },
-                    None,
-                );
-            }
-            (Err(unread), Ok(_)) => {
-                let why = self.says(backend, unread);
-                return ended(Outcome::Unknown { why }, None);
-            }
+        let sent = match self.send(backend, &change, deadline).await {
+            Ok(sent) => sent,
+            Err(why) => return ended(Outcome::Rejected { why }, None),
         };
+        let (dump, ticket) = match self.dump(backend, deadline).await {
+            Ok(read) => read,
+            Err(unread) => return ended(self.not_read_back(backend, sent, unread), None),
+        };
+        // Also a change that came out otherwise must not be lost at a reload.
         let kept = self.files.keep(backend, &dump.table, ticket).await;
-        let outcome = match kept {
-            Ok(()) => Outcome::Applied,
-            Err(error) => Outcome::Unknown {
+        let outcome = match (missing(&dump.table, settings), kept) {
+            (Some(missing), _) => not_applied(&sent, &dump, settings, &missing),
+            (None, Ok(())) => Outcome::Applied,
+            (None, Err(error)) => Outcome::Unknown {
                 why: Clean::new(&format!("set, but would be lost at a reload: {error}")),
             },
         };
         ended(outcome, Some(dump.reading))
+    }
+
+    fn not_read_back(&self, backend: &Name, sent: Sent, unread: Unread) -> Outcome {
+        if !sent.answered {
+            return Outcome::Unknown { why: sent.words };
+        }
+        // Where there is no backend, nothing can have changed in it.
+        let nothing_there = matches!(unread, Unread::Answer(Fault::NoBackend));
+        let why = self.says(backend, unread);
+        match nothing_there {
+            true => Outcome::Rejected { why },
+            false => Outcome::Unknown { why },
+        }
+    }
+}
+
+/// What came of a line that HAProxy may have got.
+struct Sent {
+    /// Whether it answered. If not, it may carry the line out even later.
+    answered: bool,
+    /// Epoch and state table from just before the change, if it told.
+    before: Option<(String, StateTable)>,
+    /// Its own words about the change, or why there are none.
+    words: Clean,
+}
+
+impl Sent {
+    fn answered(reply: &str, backend: &Name) -> Self {
+        let mut parts = reply.trim_start_matches('\n').splitn(3, "\n\n");
+        let (info, table) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
+        let before = parse::process(info).ok().map(|(_, epoch)| epoch);
+        let before = before.zip(parse::state_table(table.trim_start_matches('\n'), backend).ok());
+        let said: Vec<&str> = parts
+            .next()
+            .unwrap_or("")
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .collect();
+        let words = match said.is_empty() {
+            true => "HAProxy said nothing".to_owned(),
+            false => format!("HAProxy said: {}", said.join(" ")),
+        };
+        Self {
+            answered: true,
+            before,
+            words: Clean::line(&words, WORDS_MAX),
+        }
     }
 }
 
@@ -249,7 +266,7 @@ fn change_line(backend: &Name, settings: &[(ServerName, ServerSetting)]) -> Resu
         });
     }
     let line = commands.join("; ");
-    if line.len() > LINE_MAX - 2 * backend.as_str().len() - 32 {
+    if line.len() > LINE_MAX - backend.as_str().len() - 64 {
         let count = settings.len();
         return Err(Clean::new(&format!(
             "{count} servers do not fit into one command line"
@@ -283,30 +300,24 @@ fn missing(table: &StateTable, settings: &[(ServerName, ServerSetting)]) -> Opti
         })
 }
 
-/// Rejected if nothing changed, by the tables before and after; unknown otherwise.
+/// Rejected if certainly nothing changed: HAProxy answered, the same process still runs, and the
+/// tables before and after are the same. Unknown otherwise.
 fn not_applied(
-    before: Option<&StateTable>,
-    after: &StateTable,
+    sent: &Sent,
+    after: &Dump,
     settings: &[(ServerName, ServerSetting)],
     missing: &str,
-    words: &Clean,
 ) -> Outcome {
     let view = |table: &StateTable, server: &ServerName| {
-        table
-            .servers
-            .get(server)
-            .map(|state| (state.admin(), state.weight))
+        let state = table.servers.get(server);
+        state.map(|state| (state.admin(), state.weight))
     };
-    let unchanged = before.is_some_and(|before| {
-        settings
-            .iter()
-            .all(|(server, _)| view(before, server) == view(after, server))
+    let unchanged = sent.before.as_ref().is_some_and(|(epoch, before)| {
+        let mut servers = settings.iter().map(|(server, _)| server);
+        *epoch == after.reading.epoch
+            && servers.all(|server| view(before, server) == view(&after.table, server))
     });
-    let said = match words.is_empty() {
-        true => String::new(),
-        false => format!("; HAProxy said: {words}"),
-    };
-    let why = Clean::new(&format!("{missing} after the change{said}"));
+    let why = Clean::new(&format!("{missing} after the change; {}", sent.words));
     match unchanged {
         true => Outcome::Rejected { why },
         false => Outcome::Unknown { why },

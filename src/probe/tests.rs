@@ -286,7 +286,8 @@ async fn a_smoke_request_is_sent_as_written_and_judged_whole() {
     assert_eq!((result.test.as_str(), &result.server), ("order", &server));
     assert_eq!(result.trouble, None);
 
-    let wrong: [(fn(&mut SmokeTest), &str); 5] = [
+    type Change = fn(&mut SmokeTest);
+    let wrong: [(Change, &str); 5] = [
         (|test| test.status = 200, "status 201, expected 200"),
         (|test| test.body = None, "status 400, expected 201"),
         (

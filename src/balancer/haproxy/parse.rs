@@ -208,7 +208,7 @@ pub(super) fn dump(reply: &str, backend: &Name) -> Result<Dump, Fault> {
 
 /// Pid and epoch from `show info`. The start time is part of the epoch because in a container
 /// every HAProxy has the same pid.
-fn process(info: &str) -> Result<(u32, String), Fault> {
+pub(super) fn process(info: &str) -> Result<(u32, String), Fault> {
     refusal(info)?;
     let value = |key: &str| -> Result<u64, Fault> {
         let mut found = info.lines().filter_map(|line| line.split_once(": "));

@@ -168,8 +168,8 @@ fn a_change_that_haproxy_would_not_take_is_refused_before_it_is_sent() {
     assert!(long.is_err_and(|why| why.as_str().contains("400 servers do not fit")));
 }
 
-/// Tables of one server before and after a change to weight 7.
-fn judged(before: Option<&str>, after: &str) -> Outcome {
+/// The end of a change to weight 7, by epoch and weight before it and the weight after it.
+fn judged(before: Option<(&str, &str)>, after: &str) -> Outcome {
     let table = |weight: &str| {
         let text = format!(
             "1\n# be_id be_name srv_name srv_addr srv_op_state srv_admin_state srv_uweight \
@@ -178,31 +178,36 @@ fn judged(before: Option<&str>, after: &str) -> Outcome {
         parse::state_table(&text, &backend().backend).expect("a table")
     };
     let settings = [(server("web1"), ready(7))];
-    let after = table(after);
-    let lacks = missing(&after, &settings).expect("not as set");
-    not_applied(
-        before.map(table).as_ref(),
-        &after,
-        &settings,
-        &lacks,
-        &Clean::new("no"),
-    )
+    let after = Dump {
+        reading: BalancerReading {
+            epoch: "12@34".to_owned(),
+            servers: BTreeMap::new(),
+        },
+        pid: 12,
+        algorithm: None,
+        cookie: None,
+        table: table(after),
+    };
+    let sent = Sent {
+        answered: true,
+        before: before.map(|(epoch, weight)| (epoch.to_owned(), table(weight))),
+        words: Clean::new("HAProxy said: no"),
+    };
+    let lacks = missing(&after.table, &settings).expect("not as set");
+    not_applied(&sent, &after, &settings, &lacks)
 }
 
 #[test]
 fn only_what_certainly_did_not_change_is_rejected() {
     let why = Clean::new("server web1 is Ready at weight 5 after the change; HAProxy said: no");
+    let rejected = Outcome::Rejected { why: why.clone() };
+    let unknown = Outcome::Unknown { why };
+    assert_eq!(judged(Some(("12@34", "5")), "5"), rejected);
+    assert_eq!(judged(Some(("12@34", "4")), "5"), unknown);
     assert_eq!(
-        judged(Some("5"), "5"),
-        Outcome::Rejected { why: why.clone() }
+        judged(Some(("11@30", "5")), "5"),
+        unknown,
+        "HAProxy was reloaded meanwhile"
     );
-    assert_eq!(
-        judged(Some("4"), "5"),
-        Outcome::Unknown { why: why.clone() }
-    );
-    assert_eq!(
-        judged(None, "5"),
-        Outcome::Unknown { why },
-        "nobody knows what was before"
-    );
+    assert_eq!(judged(None, "5"), unknown, "nobody knows what was before");
 }
