@@ -7,3 +7,7 @@ pub mod link;
 pub mod model;
 pub mod ports;
 pub mod view;
+pub mod balancer;
+pub mod model;
+pub mod ports;
+pub mod probe;

@@ -1,0 +1,3 @@
+//! Adapters for whatever shares requests between servers: one file per real system.
+
+pub mod haproxy;
