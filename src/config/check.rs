@@ -4,7 +4,7 @@ use super::errors::Problems;
 use super::tree::Place;
 use crate::model::service::Backend;
 use crate::model::{Clean, Placement};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 /// An address that somebody uses.
@@ -27,9 +27,14 @@ pub(super) struct BackendClaim {
 /// port on every one.
 pub(super) fn addresses(claims: &[Claim], problems: &Problems<'_>) {
     let mut by_port: BTreeMap<u16, Vec<&Claim>> = BTreeMap::new();
+    let mut told = BTreeSet::new();
     for claim in claims {
         let earlier = by_port.entry(claim.address.port()).or_default();
-        if let Some(first) = earlier.iter().find(|first| overlap(first, claim)) {
+        let first = earlier.iter().find(|first| overlap(first, claim));
+        // Servers derived from one `listen` clash in a row; the first one says it.
+        if let Some(first) = first
+            && told.insert((&claim.by, &first.by, claim.place.file, claim.place.offset))
+        {
             let what = format!(
                 "{} of {} would use {}, which is {} of {} ({})",
                 claim.what,

@@ -96,6 +96,17 @@ impl<'a> Reader<'a> {
         self.table.get(key).map(|member| &member.node)
     }
 
+    /// Whether a key is there, right or wrong, or an unknown one that most likely means it: then it
+    /// is not missing as well.
+    pub(super) fn mentions(&self, key: &str, accepted: &Accepted) -> bool {
+        let means_it = |written: &String| {
+            let known = accepted.keys.iter().copied();
+            !accepted.keys.contains(&written.as_str())
+                && suggest::nearest(written, known) == Some(key)
+        };
+        self.table.contains_key(key) || self.table.keys().any(means_it)
+    }
+
     /// Every entry: its key, where the key stands, its value.
     pub(super) fn entries(&self) -> impl Iterator<Item = (&'a str, &'a Place, &'a Node)> {
         self.table
@@ -355,6 +366,8 @@ fn number(
     }
     let what = if number.is_nan() {
         "is not a number (nan)".to_owned()
+    } else if number.abs() >= 1e9 {
+        format!("{number:e} is out of range")
     } else {
         format!("{number} is out of range")
     };

@@ -17,9 +17,11 @@ const OWN_MARKS: [&str; 3] = ["{port}", "{address}", "{server}"];
 
 /// There must be a command, and it should be able to learn where to listen.
 pub(super) fn workload(text: &ServiceText, problems: &Problems<'_>) {
-    let Some(command) = &text.command else {
+    if !text.command_is_written {
         let mend = "add the program and its arguments, e.g. command = [\"./app\", \"{port}\"]";
         problems.error(&text.place.of_key("command"), "is missing", mend);
+    }
+    let Some(command) = &text.command else {
         return;
     };
     let mut words = command.value.iter().chain(text.variables.values());

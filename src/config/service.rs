@@ -21,6 +21,8 @@ pub(super) struct ServiceText {
     pub(super) listen: Option<Located<SocketAddr>>,
     /// Whether `listen` is there, right or wrong.
     pub(super) listen_is_written: bool,
+    /// Whether `command` is there, right or wrong.
+    pub(super) command_is_written: bool,
     pub(super) instances: Option<Located<u32>>,
     pub(super) command: Option<Located<Vec<String>>>,
     pub(super) variables: BTreeMap<String, String>,
@@ -67,7 +69,8 @@ pub(super) fn read(node: &Node, accepted: &Accepted, problems: &Problems<'_>) ->
     };
     ServiceText {
         place: reader.place().clone(),
-        listen_is_written: reader.node("listen").is_some(),
+        listen_is_written: reader.mentions("listen", accepted),
+        command_is_written: reader.mentions("command", accepted),
         listen: reader
             .node("listen")
             .and_then(|node| listen(node, problems)),
@@ -102,13 +105,21 @@ fn listen(node: &Node, problems: &Problems<'_>) -> Option<Located<SocketAddr>> {
         problems.error(&node.place, what, ADDRESS_MEND);
         return None;
     };
-    address(written, &node.place, problems)
+    address(written, &node.place, ADDRESS_MEND, problems)
 }
 
 const ADDRESS_MEND: &str =
     "write a port such as 8080 (this machine only) or an address such as \"0.0.0.0:8080\"";
 
-fn address(written: &str, place: &Place, problems: &Problems<'_>) -> Option<Located<SocketAddr>> {
+const SERVER_MEND: &str = "write IP:PORT, e.g. \"127.0.0.1:18001\" or \"[::1]:18001\"; \
+                           names are not looked up";
+
+fn address(
+    written: &str,
+    place: &Place,
+    mend: &str,
+    problems: &Problems<'_>,
+) -> Option<Located<SocketAddr>> {
     let parsed: Result<SocketAddr, _> = written.parse();
     match parsed {
         Ok(value) if value.port() > 0 => Some(Located {
@@ -122,8 +133,6 @@ fn address(written: &str, place: &Place, problems: &Problems<'_>) -> Option<Loca
         }
         Err(_) => {
             let what = format!("{} is no address", quoted(written));
-            let mend = "write IP:PORT, e.g. \"127.0.0.1:18001\" or \"[::1]:18001\"; \
-                        names are not looked up";
             problems.error(place, what, mend);
             None
         }
@@ -176,8 +185,8 @@ fn servers(node: &Node, problems: &Problems<'_>) -> ServersText {
         };
         let name: Option<Located<ServerName>> =
             parsed(&name, "use the name it has in haproxy.cfg", problems);
-        let address =
-            text(value, problems).and_then(|text| address(text.value, &text.place, problems));
+        let address = text(value, problems)
+            .and_then(|text| address(text.value, &text.place, SERVER_MEND, problems));
         if let (Some(name), Some(address)) = (name, address) {
             list.push(Located {
                 value: Server {

@@ -6,6 +6,9 @@ use super::errors::quoted;
 /// Longest word compared; longer ones are no slip of the hand.
 const WORD_MAX: usize = 64;
 
+/// Shortest beginning of a word that stands for the whole.
+const PREFIX_MIN: usize = 3;
+
 /// Words that other tools use, with ours.
 const SYNONYMS: [(&str, &str); 13] = [
     ("port", "listen"),
@@ -35,7 +38,10 @@ pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
         if synonym.is_some_and(|(_, ours)| *ours == candidate) {
             return Some(candidate);
         }
-        let distance = distance(&word.to_lowercase(), candidate);
+        if word.len() >= PREFIX_MIN && candidate.starts_with(word) {
+            return Some(candidate);
+        }
+        let distance = distance(&word.to_lowercase(), &candidate.to_lowercase());
         if distance <= allowed && best.is_none_or(|(least, _)| distance < least) {
             best = Some((distance, candidate));
         }
@@ -84,6 +90,7 @@ mod tests {
         assert_eq!(nearest("instnaces", known), Some("instances"));
         assert_eq!(nearest("Command", known), Some("command"));
         assert_eq!(nearest("port", known), Some("listen"));
+        assert_eq!(nearest("inst", known), Some("instances"));
         assert_eq!(nearest("roles", known), None);
         assert_eq!(nearest(&"i".repeat(10_000), known), None);
     }

@@ -117,6 +117,7 @@ impl Node {
         match &self.value {
             Value::Text(_) => "a text",
             Value::Integer(_) => "a whole number",
+            Value::Number(number) if !number.is_finite() => "no finite number",
             Value::Number(_) => "a number with a fraction",
             Value::Flag(_) => "true or false",
             Value::Time => "a date or time",

@@ -233,9 +233,8 @@ impl<N: Clone + Display> Known<'_, N> {
             return self.default.clone().map(|name| vec![name]);
         };
         if let Some(second) = written.get(1) {
-            let what = format!("is a second of the {}", self.key);
             let mend = "name one: this version works with one per environment";
-            problems.error(&second.place, what, mend);
+            problems.error(&second.place, "is one too many", mend);
         }
         let text = text(first, problems)?;
         let found = self
