@@ -4,6 +4,7 @@ pub mod analysis;
 pub mod driver;
 pub mod engine;
 pub mod link;
+pub mod config;
 pub mod model;
 pub mod ports;
 pub mod view;

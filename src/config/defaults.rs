@@ -1,0 +1,82 @@
+//! What holds where nothing is written. `config.example.toml` documents each of these, and a test
+//! holds the two equal.
+
+use crate::model::service::{AnalysisSettings, CanarySettings, HealthCheck, Step};
+use std::collections::BTreeMap;
+
+/// Shares of the default steps, in percent.
+pub const STEPS_PERCENT: [u8; 4] = [5, 10, 25, 100];
+
+/// Soak of a step that names none.
+pub const SOAK_MS: u64 = 5 * 60_000;
+
+/// Instances of a release.
+pub const INSTANCES: u32 = 2;
+
+/// Between the polite and the final stop signal.
+pub const STOP_GRACE_MS: u64 = 10_000;
+
+/// For one smoke request.
+pub const SMOKE_TIMEOUT_MS: u64 = 5_000;
+
+/// The environment that exists where none is configured.
+pub const ENV: &str = "dev";
+
+/// The built-in runtime and balancer: the host process.
+pub const HOST: &str = "host";
+
+/// Name pattern of a service's HAProxy backend.
+pub const HAPROXY_BACKEND: &str = "be_{service}";
+
+/// Name pattern of a service's backend in the host's proxy.
+pub const HOST_BACKEND: &str = "{service}.{env}";
+
+/// How traffic moves.
+pub fn canary() -> CanarySettings {
+    let step = |weight_percent| Step {
+        weight_percent,
+        soak_ms: SOAK_MS,
+        pause: false,
+    };
+    CanarySettings {
+        steps: STEPS_PERCENT.map(step).to_vec(),
+        min_requests: 300,
+        max_soak_factor: 3,
+        instances: None,
+        keep_warm_ms: 30 * 60_000,
+        drain_timeout_ms: 30_000,
+        shift_timeout_ms: 30_000,
+    }
+}
+
+/// What the judge holds against a new release.
+pub fn analysis() -> AnalysisSettings {
+    AnalysisSettings {
+        interval_ms: 10_000,
+        failures: 2,
+        no_data_intervals: 5,
+        no_data_abort_ms: 10 * 60_000,
+        error_ratio: Some(0.05),
+        latency_p99_ms: Some(1_000),
+        mean_ms: Some(2_000.0),
+        error_ratio_vs_stable: Some(1.5),
+        latency_p99_vs_stable: Some(1.3),
+        mean_vs_stable: Some(2.0),
+        infrastructure_health: Some(0.95),
+    }
+}
+
+/// When an instance counts as healthy. It gets five minutes to start: 30 tries of 10 s is what
+/// services of this kind are usually given.
+pub fn health() -> HealthCheck {
+    HealthCheck {
+        path: "/healthz".to_owned(),
+        status: 200,
+        json: BTreeMap::new(),
+        interval_ms: 2_000,
+        timeout_ms: 1_000,
+        successes: 2,
+        failures: 3,
+        start_timeout_ms: 5 * 60_000,
+    }
+}

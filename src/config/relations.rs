@@ -1,0 +1,238 @@
+//! What the keys of one service mean to each other: enough servers, times that fit, a command that
+//! can learn its port. Must not know other services.
+
+use super::check::Claim;
+use super::defaults;
+use super::durations;
+use super::errors::Problems;
+use super::reader::Located;
+use super::service::{ServiceText, instance_ip};
+use super::world::BalancerSettings;
+use crate::model::service::{AnalysisSettings, Server};
+use crate::model::{Name, Placement};
+use std::net::SocketAddr;
+
+/// What tells an instance from its neighbours.
+const OWN_MARKS: [&str; 3] = ["{port}", "{address}", "{server}"];
+
+/// There must be a command, and it should be able to learn where to listen.
+pub(super) fn workload(text: &ServiceText, problems: &Problems<'_>) {
+    if !text.command_is_written {
+        let mend = "add the program and its arguments, e.g. command = [\"./app\", \"{port}\"]";
+        problems.error(&text.place.of_key("command"), "is missing", mend);
+    }
+    let Some(command) = &text.command else {
+        return;
+    };
+    let mut words = command.value.iter().chain(text.variables.values());
+    if !words.any(|word| OWN_MARKS.iter().any(|mark| word.contains(mark))) {
+        let what = "no instance can tell where it is to listen";
+        let mend = "put {port} or {address} into command or variables";
+        problems.warning(&command.place, what, mend);
+    }
+}
+
+/// Times that contradict each other.
+pub(super) fn times(text: &ServiceText, problems: &Problems<'_>) {
+    let health = &text.health.value;
+    let health_place = &text.health.place;
+    if health.timeout_ms > health.interval_ms {
+        let what = format!(
+            "{} is longer than the interval of {}",
+            durations::text(health.timeout_ms),
+            durations::text(health.interval_ms)
+        );
+        let mend = "lower timeout or raise interval: probes of one instance must not overlap";
+        problems.error(&health_place.of_key("timeout"), what, mend);
+    }
+    let needed_ms = health.interval_ms * u64::from(health.successes);
+    if health.start_timeout_ms < needed_ms {
+        let what = format!(
+            "{} is shorter than the {} that {} successes take",
+            durations::text(health.start_timeout_ms),
+            durations::text(needed_ms),
+            health.successes
+        );
+        let mend = "raise start_timeout, or lower successes or interval";
+        problems.error(&health_place.of_key("start_timeout"), what, mend);
+    }
+    let analysis = &text.analysis.settings;
+    let held_ms = analysis.interval_ms * u64::from(analysis.no_data_intervals);
+    if analysis.no_data_abort_ms < held_ms {
+        let what = format!(
+            "{} is shorter than the {} after which a rollout without data is held",
+            durations::text(analysis.no_data_abort_ms),
+            durations::text(held_ms)
+        );
+        let mend = "raise no_data_abort, or lower no_data_intervals or interval";
+        problems.error(&text.analysis.place.of_key("no_data_abort"), what, mend);
+    }
+    soak(text, problems);
+}
+
+fn soak(text: &ServiceText, problems: &Problems<'_>) {
+    let interval_ms = text.analysis.settings.interval_ms;
+    let shortest = text.canary.settings.steps.iter().map(|s| s.soak_ms).min();
+    if let Some(soak_ms) = shortest.filter(|&soak_ms| soak_ms < interval_ms) {
+        let what = format!(
+            "a step soaks for {}, shorter than the {} between two judgements",
+            durations::text(soak_ms),
+            durations::text(interval_ms)
+        );
+        let mend = "raise the soak or lower analysis.interval";
+        problems.warning(&text.canary.place.of_key("soak"), what, mend);
+    }
+}
+
+/// A canary larger than the service would not find servers.
+pub(super) fn canary_size(text: &ServiceText, instances: u32, problems: &Problems<'_>) {
+    if let (Some(canary), Some(place)) = (text.canary.settings.instances, &text.canary.instances)
+        && canary > instances
+    {
+        let what = format!("{canary} is more than the service's {instances} instances");
+        problems.error(place, what, "lower it, or raise the service's instances");
+    }
+}
+
+/// HAProxy's servers stand in its own configuration and must be named here.
+pub(super) fn servers_of_haproxy(
+    text: &ServiceText,
+    instances: u32,
+    problems: &Problems<'_>,
+) -> Vec<Located<Server>> {
+    if text.servers.is_none() {
+        let mend = format!(
+            "name the backend's {} servers as haproxy.cfg does, \
+             e.g. servers = {{ web1 = \"127.0.0.1:18001\" }}",
+            instances * 2
+        );
+        problems.error(&text.place.of_key("servers"), "is missing", mend);
+    }
+    configured_servers(text, instances, problems)
+}
+
+/// The embedded proxy's servers: as written, else at the ports after the one it listens on.
+pub(super) fn servers_of_proxy(
+    text: &ServiceText,
+    instances: u32,
+    problems: &Problems<'_>,
+) -> Vec<Located<Server>> {
+    let Some(listen) = &text.listen else {
+        if !text.listen_is_written {
+            let mend = "add the port on which the service is reached, e.g. listen = 8080";
+            problems.error(&text.place.of_key("listen"), "is missing", mend);
+        }
+        return configured_servers(text, instances, problems);
+    };
+    if text.servers.is_some() {
+        return configured_servers(text, instances, problems);
+    }
+    let count = 2 * instances;
+    if u32::from(listen.value.port()) + count > u32::from(u16::MAX) {
+        let what = format!("leaves no room for the {count} ports after it");
+        problems.error(&listen.place, what, "use a lower port, or name the servers");
+        return Vec::new();
+    }
+    (1_u16..)
+        .zip(0..count)
+        .map(|(i, _)| derived(listen, i))
+        .collect()
+}
+
+/// The `i`-th server derived from where the proxy listens, from 1.
+fn derived(listen: &Located<SocketAddr>, i: u16) -> Located<Server> {
+    let ip = instance_ip(listen.value.ip());
+    let name = format!("s{i}").parse();
+    Located {
+        value: Server {
+            name: name.expect("invariant: s and a number is a server's name"),
+            address: SocketAddr::new(ip, listen.value.port() + i),
+        },
+        place: listen.place.clone(),
+    }
+}
+
+fn configured_servers(
+    text: &ServiceText,
+    instances: u32,
+    problems: &Problems<'_>,
+) -> Vec<Located<Server>> {
+    let Some(servers) = &text.servers else {
+        return Vec::new();
+    };
+    let (found, needed) = (servers.written, 2 * instances as usize);
+    if found < needed {
+        let what = format!("has {found} servers, but {instances} instances need {needed}");
+        let mend = "name more servers, or lower instances: the old and the new release \
+                    run side by side";
+        problems.error(&servers.place, what, mend);
+    }
+    servers.list.clone()
+}
+
+/// The analysis without the limits that a balancer without latencies cannot judge; those that were
+/// written are reported.
+pub(super) fn without_latencies(text: &ServiceText, problems: &Problems<'_>) -> AnalysisSettings {
+    for place in &text.analysis.latency_limits {
+        let what = "cannot be judged: HAProxy's counters carry no latencies";
+        let mend = "set it to false where HAProxy stands in front, or use the embedded balancer";
+        problems.error(place, what, mend);
+    }
+    AnalysisSettings {
+        latency_p99_ms: None,
+        mean_ms: None,
+        latency_p99_vs_stable: None,
+        mean_vs_stable: None,
+        ..text.analysis.settings.clone()
+    }
+}
+
+/// The backend that carries the service: its own, else by the balancer's pattern.
+pub(super) fn backend(
+    placement: &Placement,
+    balancer: &BalancerSettings,
+    text: &ServiceText,
+    problems: &Problems<'_>,
+) -> Option<Located<Name>> {
+    if let Some(own) = &text.backend {
+        return Some(own.clone());
+    }
+    let pattern = match balancer {
+        BalancerSettings::Host { .. } => defaults::HOST_BACKEND,
+        BalancerSettings::Haproxy(haproxy) => &haproxy.backend,
+    };
+    let name = pattern
+        .replace("{service}", placement.service.as_str())
+        .replace("{env}", placement.environment.as_str());
+    let place = text.place.of_key("backend");
+    match name.parse() {
+        Ok(value) => Some(Located { value, place }),
+        Err(error) => {
+            let what = format!("made from \"{pattern}\": {error}");
+            problems.error(&place, what, "set backend under [service.NAME]");
+            None
+        }
+    }
+}
+
+/// The addresses a placement uses.
+pub(super) fn claims(
+    placement: &Placement,
+    listen: Option<&Located<SocketAddr>>,
+    servers: &[Located<Server>],
+) -> Vec<Claim> {
+    let claim = |address, what, place: &super::tree::Place| Claim {
+        address,
+        by: placement.clone(),
+        what,
+        place: place.clone(),
+    };
+    listen
+        .map(|listen| claim(listen.value, "listen".to_owned(), &listen.place))
+        .into_iter()
+        .chain(servers.iter().map(|server| {
+            let what = format!("server {}", server.value.name);
+            claim(server.value.address, what, &server.place)
+        }))
+        .collect()
+}

@@ -1,0 +1,223 @@
+//! From the merged tree to settings: lays the tables of each service in each environment over each
+//! other, and judges what keys mean to each other.
+
+use super::accepted::{ROOT, SERVICE, SERVICE_ENV};
+use super::check::{self, BackendClaim, Claim};
+use super::console;
+use super::defaults;
+use super::errors::{Problems, quoted};
+use super::reader::{Located, Reader, parsed};
+use super::relations;
+use super::service::{self, ServiceText};
+use super::strategy;
+use super::suggest;
+use super::tree::{Node, Place, overlay};
+use super::world::{self, BalancerSettings, EnvSettings, WorldText};
+use super::{Config, Placed};
+use crate::model::service::Backend;
+use crate::model::{EnvName, Placement, ServiceName, ServiceSpec};
+use std::collections::BTreeMap;
+
+/// Entries of a service that an override replaces whole: half a list of servers is none.
+const REPLACED_WHOLE: [&str; 1] = ["servers"];
+
+/// Makes settings of the tree. After a fault they are incomplete and must not be used.
+pub(super) fn resolve(root: &Node, hash: &str, problems: &Problems<'_>) -> Config {
+    let reader = Reader::new(root, &ROOT, problems);
+    let world = world::read(root, problems);
+    let absent = |key| Node::empty(root.place.of_key(key));
+    let table = |key| root.get(key).cloned().unwrap_or_else(|| absent(key));
+    let shared = Shared {
+        canary: table("canary"),
+        analysis: table("analysis"),
+        hash,
+        world: &world,
+        problems,
+    };
+    // Once for themselves: a fault in them must show even where no service uses them.
+    strategy::canary(&shared.canary, problems);
+    strategy::analysis(&shared.analysis, problems);
+    let mut settled = Vec::new();
+    for (key, place, node) in Reader::open(&table("service"), problems).entries() {
+        let name = Located {
+            value: key,
+            place: place.clone(),
+        };
+        if let Some(name) = parsed(&name, "choose another name", problems) {
+            settled.extend(shared.service(&name.value, node));
+        }
+    }
+    let claims: Vec<Claim> = settled
+        .iter_mut()
+        .flat_map(|s| s.claims.drain(..))
+        .collect();
+    check::addresses(&claims, problems);
+    let backends: Vec<BackendClaim> = settled
+        .iter_mut()
+        .filter_map(|s| s.backend.take())
+        .collect();
+    check::backends(&backends, problems);
+    let state_dir = reader
+        .text("state_dir")
+        .map(|text| problems.absolute(&text.place, text.value));
+    Config {
+        console: console::settings(&table("console"), problems),
+        keys: console::keys(&table("keys"), problems),
+        state_dir,
+        placements: settled
+            .into_iter()
+            .filter_map(|s| s.placed)
+            .map(|placed| (placed.spec.placement.clone(), placed))
+            .collect(),
+        environments: world.environments,
+        runtimes: world.runtimes,
+        balancers: world.balancers,
+    }
+}
+
+/// What all services share.
+struct Shared<'a> {
+    canary: Node,
+    analysis: Node,
+    hash: &'a str,
+    world: &'a WorldText,
+    problems: &'a Problems<'a>,
+}
+
+/// A service in an environment, with what it takes from others.
+struct Settled {
+    placed: Option<Placed>,
+    claims: Vec<Claim>,
+    backend: Option<BackendClaim>,
+}
+
+impl Shared<'_> {
+    /// A service in each of its environments.
+    fn service(&self, name: &ServiceName, node: &Node) -> Vec<Settled> {
+        // Once for itself: a fault must show even where every environment overrides it.
+        service::read(node, &SERVICE, self.problems);
+        if node.table().is_none() {
+            return Vec::new();
+        }
+        let base = node.without("env");
+        let is_empty = |env: &Node| env.table().is_some_and(BTreeMap::is_empty);
+        let overrides = node.get("env").filter(|env| !is_empty(env));
+        let Some(overrides) = overrides else {
+            return self
+                .world
+                .environments
+                .iter()
+                .map(|(env, settings)| self.placement(name, env, settings, &base))
+                .collect();
+        };
+        Reader::open(overrides, self.problems)
+            .entries()
+            .filter_map(|(env, place, over)| {
+                let (env, settings) = self.environment(env, place)?;
+                Reader::new(over, &SERVICE_ENV, self.problems);
+                let effective = overlay(&base, over, &REPLACED_WHOLE);
+                Some(self.placement(name, env, settings, &effective))
+            })
+            .collect()
+    }
+
+    /// The environment a service names; unknown ones are reported.
+    fn environment(&self, name: &str, place: &Place) -> Option<(&EnvName, &EnvSettings)> {
+        let environments = &self.world.environments;
+        let found = environments.iter().find(|(env, _)| env.as_str() == name);
+        if found.is_none() && !self.world.faulty_environments.iter().any(|f| f == name) {
+            let known = environments.keys().map(EnvName::as_str);
+            let mend = match suggest::nearest(name, known) {
+                Some(near) => format!("did you mean {}?", quoted(near)),
+                None => format!("add a table [env.{}]", Place::file(0).of_key(name).key),
+            };
+            let what = format!("environment {} is not configured", quoted(name));
+            self.problems.error(place, what, mend);
+        }
+        found
+    }
+
+    fn placement(
+        &self,
+        name: &ServiceName,
+        env: &EnvName,
+        settings: &EnvSettings,
+        node: &Node,
+    ) -> Settled {
+        let mut node = node.clone();
+        for (key, shared) in [("canary", &self.canary), ("analysis", &self.analysis)] {
+            let own = node.get(key).cloned();
+            let own = own.unwrap_or_else(|| Node::empty(node.place.of_key(key)));
+            node.set(key, overlay(shared, &own, &[]));
+        }
+        let placement = Placement {
+            service: name.clone(),
+            environment: env.clone(),
+        };
+        let text = service::read(&node, &SERVICE, self.problems);
+        self.settle(placement, settings, text)
+    }
+
+    /// Judges what keys mean to each other and makes the spec.
+    fn settle(&self, placement: Placement, env: &EnvSettings, text: ServiceText) -> Settled {
+        let instances = text
+            .instances
+            .as_ref()
+            .map_or(defaults::INSTANCES, |found| found.value);
+        relations::workload(&text, self.problems);
+        relations::times(&text, self.problems);
+        relations::canary_size(&text, instances, self.problems);
+        let balancer = env.balancers.first();
+        let behind = balancer.and_then(|name| self.world.balancers.get(name));
+        let servers = match behind {
+            Some(BalancerSettings::Haproxy(_)) => {
+                relations::servers_of_haproxy(&text, instances, self.problems)
+            }
+            _ => relations::servers_of_proxy(&text, instances, self.problems),
+        };
+        let analysis = match behind {
+            Some(behind) if !behind.has_latencies() => {
+                relations::without_latencies(&text, self.problems)
+            }
+            _ => text.analysis.settings.clone(),
+        };
+        let backend = balancer.zip(behind).and_then(|(name, behind)| {
+            let backend = relations::backend(&placement, behind, &text, self.problems)?;
+            Some(BackendClaim {
+                backend: Backend {
+                    balancer: name.clone(),
+                    backend: backend.value,
+                },
+                by: placement.clone(),
+                place: backend.place,
+            })
+        });
+        let listen = match behind {
+            Some(BalancerSettings::Haproxy(_)) => None,
+            _ => text.listen.clone(),
+        };
+        let claims = relations::claims(&placement, listen.as_ref(), &servers);
+        let spec = backend.as_ref().map(|claim| ServiceSpec {
+            placement,
+            protected: env.protected,
+            runtimes: env.runtimes.clone(),
+            balancers: vec![claim.backend.clone()],
+            servers: servers.into_iter().map(|server| server.value).collect(),
+            instances,
+            workload: text.workload(),
+            health: text.health.value,
+            smoke: text.smoke,
+            canary: text.canary.settings,
+            analysis,
+            config_hash: self.hash.to_owned(),
+        });
+        Settled {
+            placed: spec.map(|spec| Placed {
+                spec,
+                listen: listen.map(|listen| listen.value),
+            }),
+            claims,
+            backend,
+        }
+    }
+}

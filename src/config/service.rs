@@ -1,0 +1,214 @@
+//! Reads `[service.NAME]`, whole or as it is in one environment: each key for itself. What keys
+//! mean to each other is judged in `resolve`.
+
+use super::accepted::Accepted;
+use super::defaults;
+use super::errors::{Problems, quoted};
+use super::reader::{Located, Reader, integer, parsed, text};
+use super::request;
+use super::strategy::{self, AnalysisText, CanaryText};
+use super::tree::{Node, Place, Value};
+use crate::model::service::{HealthCheck, Server, SmokeTest, Workload};
+use crate::model::{Name, ServerName};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+const MINUTE: u64 = 60_000;
+
+/// A service as read.
+pub(super) struct ServiceText {
+    pub(super) place: Place,
+    pub(super) listen: Option<Located<SocketAddr>>,
+    /// Whether `listen` is there, right or wrong.
+    pub(super) listen_is_written: bool,
+    /// Whether `command` is there, right or wrong.
+    pub(super) command_is_written: bool,
+    pub(super) instances: Option<Located<u32>>,
+    pub(super) command: Option<Located<Vec<String>>>,
+    pub(super) variables: BTreeMap<String, String>,
+    pub(super) directory: Option<String>,
+    pub(super) stop_grace_ms: u64,
+    pub(super) servers: Option<ServersText>,
+    pub(super) backend: Option<Located<Name>>,
+    pub(super) health: Located<HealthCheck>,
+    pub(super) smoke: Vec<SmokeTest>,
+    pub(super) canary: CanaryText,
+    pub(super) analysis: AnalysisText,
+}
+
+/// A service's servers as read.
+pub(super) struct ServersText {
+    pub(super) list: Vec<Located<Server>>,
+    /// How many were written, right or wrong.
+    pub(super) written: usize,
+    pub(super) place: Place,
+}
+
+impl ServiceText {
+    /// How an instance is started, once there is a command.
+    pub(super) fn workload(&self) -> Workload {
+        Workload {
+            command: self
+                .command
+                .as_ref()
+                .map(|command| command.value.clone())
+                .unwrap_or_default(),
+            env: self.variables.clone(),
+            directory: self.directory.clone(),
+            stop_grace_ms: self.stop_grace_ms,
+        }
+    }
+}
+
+/// Reads a service.
+pub(super) fn read(node: &Node, accepted: &Accepted, problems: &Problems<'_>) -> ServiceText {
+    let reader = Reader::new(node, accepted, problems);
+    let part = |key| {
+        let absent = || Node::empty(reader.place().of_key(key));
+        reader.node(key).cloned().unwrap_or_else(absent)
+    };
+    ServiceText {
+        place: reader.place().clone(),
+        listen_is_written: reader.mentions("listen", accepted),
+        command_is_written: reader.mentions("command", accepted),
+        listen: reader
+            .node("listen")
+            .and_then(|node| listen(node, problems)),
+        instances: reader.integer("instances", 1..=100),
+        command: command(&reader, problems),
+        variables: variables(&reader, problems),
+        directory: reader
+            .text("directory")
+            .map(|text| problems.absolute(&text.place, text.value))
+            .map(|path| path.to_string_lossy().into_owned()),
+        stop_grace_ms: reader.duration_ms("stop_grace", 0..=10 * MINUTE, defaults::STOP_GRACE_MS),
+        servers: reader.node("servers").map(|node| servers(node, problems)),
+        backend: reader.parsed("backend", "use the name it has in haproxy.cfg"),
+        health: request::health(&part("health"), problems),
+        smoke: request::smoke(&reader, problems),
+        canary: strategy::canary(&part("canary"), problems),
+        analysis: strategy::analysis(&part("analysis"), problems),
+    }
+}
+
+/// Where the embedded proxy listens: a port on this machine only, or a full address.
+fn listen(node: &Node, problems: &Problems<'_>) -> Option<Located<SocketAddr>> {
+    if matches!(node.value, Value::Integer(_)) {
+        let port: Located<u16> = integer(node, 1..=65_535, problems)?;
+        return Some(Located {
+            value: SocketAddr::from((Ipv4Addr::LOCALHOST, port.value)),
+            place: port.place,
+        });
+    }
+    let Value::Text(written) = &node.value else {
+        let what = format!("is {}, but must be a port or an address", node.kind());
+        problems.error(&node.place, what, ADDRESS_MEND);
+        return None;
+    };
+    address(written, &node.place, ADDRESS_MEND, problems)
+}
+
+const ADDRESS_MEND: &str =
+    "write a port such as 8080 (this machine only) or an address such as \"0.0.0.0:8080\"";
+
+const SERVER_MEND: &str = "write IP:PORT, e.g. \"127.0.0.1:18001\" or \"[::1]:18001\"; \
+                           names are not looked up";
+
+fn address(
+    written: &str,
+    place: &Place,
+    mend: &str,
+    problems: &Problems<'_>,
+) -> Option<Located<SocketAddr>> {
+    let parsed: Result<SocketAddr, _> = written.parse();
+    match parsed {
+        Ok(value) if value.port() > 0 => Some(Located {
+            value,
+            place: place.clone(),
+        }),
+        Ok(_) => {
+            let what = format!("{} has port 0", quoted(written));
+            problems.error(place, what, "name a port from 1 to 65535");
+            None
+        }
+        Err(_) => {
+            let what = format!("{} is no address", quoted(written));
+            problems.error(place, what, mend);
+            None
+        }
+    }
+}
+
+fn command(reader: &Reader<'_>, problems: &Problems<'_>) -> Option<Located<Vec<String>>> {
+    const MEND: &str = "write program and arguments one by one, \
+                        e.g. [\"./app\", \"--port\", \"{port}\"]; no shell is involved";
+    let list = reader.list("command", MEND)?;
+    let words: Vec<String> = list
+        .value
+        .iter()
+        .filter_map(|node| text(node, problems).map(|text| text.value.to_owned()))
+        .collect();
+    if words.first().is_none_or(String::is_empty) && words.len() == list.value.len() {
+        problems.error(&list.place, "names no program", MEND);
+    }
+    Some(Located {
+        value: words,
+        place: list.place,
+    })
+}
+
+fn variables(reader: &Reader<'_>, problems: &Problems<'_>) -> BTreeMap<String, String> {
+    let mut variables = BTreeMap::new();
+    let Some(node) = reader.node("variables") else {
+        return variables;
+    };
+    for (key, place, value) in Reader::open(node, problems).entries() {
+        if key.is_empty() || key.contains(['=', '\0']) {
+            let mend = "use a name without = and NUL";
+            problems.error(place, "is no name of an environment variable", mend);
+        }
+        if let Some(value) = text(value, problems) {
+            variables.insert(key.to_owned(), value.value.to_owned());
+        }
+    }
+    variables
+}
+
+fn servers(node: &Node, problems: &Problems<'_>) -> ServersText {
+    let mut list = Vec::new();
+    let mut written = 0;
+    for (key, place, value) in Reader::open(node, problems).entries() {
+        written += 1;
+        let name = Located {
+            value: key,
+            place: place.clone(),
+        };
+        let name: Option<Located<ServerName>> =
+            parsed(&name, "use the name it has in haproxy.cfg", problems);
+        let address = text(value, problems)
+            .and_then(|text| address(text.value, &text.place, SERVER_MEND, problems));
+        if let (Some(name), Some(address)) = (name, address) {
+            list.push(Located {
+                value: Server {
+                    name: name.value,
+                    address: address.value,
+                },
+                place: address.place,
+            });
+        }
+    }
+    ServersText {
+        list,
+        written,
+        place: node.place.clone(),
+    }
+}
+
+/// Where instances listen when a server's address is derived from the proxy's: never "any".
+pub(super) fn instance_ip(listen: IpAddr) -> IpAddr {
+    match listen {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    }
+}

@@ -1,0 +1,255 @@
+//! Reads `[canary]` and `[analysis]`: how traffic moves, and what the judge holds against a new
+//! release. Must not know services.
+
+use super::accepted::{ANALYSIS, CANARY, STEP};
+use super::defaults;
+use super::errors::Problems;
+use super::reader::{Limit, Located, Reader, duration_ms, integer};
+use super::tree::{Node, Place, Value};
+use crate::model::service::{AnalysisSettings, CanarySettings, Step};
+use crate::model::verdict::LATENCY_EDGES_MS;
+use std::ops::RangeInclusive;
+
+const SECOND: u64 = 1_000;
+const MINUTE: u64 = 60 * SECOND;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+
+/// Range of a soak.
+const SOAK: RangeInclusive<u64> = SECOND..=7 * DAY;
+
+/// Most steps of one rollout.
+const STEPS_MAX: usize = 50;
+
+const STEPS_MEND: &str = "write rising shares that end with 100, e.g. [5, 25, 100]";
+
+/// Canary settings as read.
+pub(super) struct CanaryText {
+    pub(super) settings: CanarySettings,
+    /// Where the canary's own size is written.
+    pub(super) instances: Option<Place>,
+    /// Where the table is.
+    pub(super) place: Place,
+}
+
+/// Analysis settings as read.
+pub(super) struct AnalysisText {
+    pub(super) settings: AnalysisSettings,
+    /// Limits that were written and need latencies to be judged.
+    pub(super) latency_limits: Vec<Place>,
+    /// Where the table is.
+    pub(super) place: Place,
+}
+
+/// Reads how traffic moves.
+pub(super) fn canary(node: &Node, problems: &Problems<'_>) -> CanaryText {
+    let reader = Reader::new(node, &CANARY, problems);
+    let default = defaults::canary();
+    let soak_ms = reader.duration_ms("soak", SOAK, defaults::SOAK_MS);
+    let instances = reader.integer("instances", 1..=100);
+    CanaryText {
+        settings: CanarySettings {
+            steps: steps(&reader, soak_ms, problems),
+            min_requests: reader.integer_or(
+                "min_requests",
+                1..=1_000_000_000,
+                default.min_requests,
+            ),
+            max_soak_factor: reader.integer_or("max_soak_factor", 1..=100, default.max_soak_factor),
+            instances: instances.as_ref().map(|found| found.value),
+            keep_warm_ms: reader.duration_ms("keep_warm", 0..=30 * DAY, default.keep_warm_ms),
+            drain_timeout_ms: reader.duration_ms(
+                "drain_timeout",
+                SECOND..=HOUR,
+                default.drain_timeout_ms,
+            ),
+            shift_timeout_ms: reader.duration_ms(
+                "shift_timeout",
+                SECOND..=10 * MINUTE,
+                default.shift_timeout_ms,
+            ),
+        },
+        instances: instances.map(|found: Located<u32>| found.place),
+        place: reader.place().clone(),
+    }
+}
+
+fn steps(reader: &Reader<'_>, soak_ms: u64, problems: &Problems<'_>) -> Vec<Step> {
+    let default = |weight_percent| Step {
+        weight_percent,
+        soak_ms,
+        pause: false,
+    };
+    let Some(list) = reader.list("steps", STEPS_MEND) else {
+        return defaults::STEPS_PERCENT.map(default).to_vec();
+    };
+    if list.value.is_empty() || list.value.len() > STEPS_MAX {
+        let what = format!(
+            "has {} steps, but must have 1 to {STEPS_MAX}",
+            list.value.len()
+        );
+        problems.error(&list.place, what, STEPS_MEND);
+        return Vec::new();
+    }
+    let steps: Vec<_> = list
+        .value
+        .iter()
+        .map(|node| step(node, soak_ms, problems))
+        .collect();
+    let known: Option<Vec<Located<Step>>> = steps.into_iter().collect();
+    let known = known.unwrap_or_default();
+    check_order(&known, problems);
+    known.into_iter().map(|step| step.value).collect()
+}
+
+/// One step: a share, or a table with a share, a soak of its own and a pause.
+fn step(node: &Node, soak_ms: u64, problems: &Problems<'_>) -> Option<Located<Step>> {
+    if matches!(node.value, Value::Integer(_) | Value::Number(_)) {
+        return integer(node, 1..=100, problems).map(|weight| Located {
+            value: Step {
+                weight_percent: weight.value,
+                soak_ms,
+                pause: false,
+            },
+            place: weight.place,
+        });
+    }
+    if node.table().is_none() {
+        let what = format!("is {}, but must be a share or a table", node.kind());
+        let mend = "write 25 or { weight = 25, soak = \"10m\", pause = true }";
+        problems.error(&node.place, what, mend);
+        return None;
+    }
+    let reader = Reader::new(node, &STEP, problems);
+    let soak_ms = reader
+        .node("soak")
+        .map_or(Some(soak_ms), |node| duration_ms(node, SOAK, problems));
+    let pause = reader.flag("pause", false);
+    let Some(weight) = reader.node("weight") else {
+        reader.missing("weight", "add the share in percent, e.g. weight = 25");
+        return None;
+    };
+    let weight: Located<u8> = integer(weight, 1..=100, problems)?;
+    Some(Located {
+        value: Step {
+            weight_percent: weight.value,
+            soak_ms: soak_ms?,
+            pause,
+        },
+        place: weight.place,
+    })
+}
+
+fn check_order(steps: &[Located<Step>], problems: &Problems<'_>) {
+    for pair in steps.windows(2) {
+        let (before, after) = (pair[0].value.weight_percent, pair[1].value.weight_percent);
+        if after <= before {
+            let what = format!("{after} % does not rise above the {before} % before it");
+            problems.error(&pair[1].place, what, STEPS_MEND);
+        }
+    }
+    if let Some(last) = steps.last()
+        && last.value.weight_percent != 100
+    {
+        let what = format!("the last step is {} %", last.value.weight_percent);
+        problems.error(&last.place, what, "add 100 as the last step");
+    }
+}
+
+/// Reads what the judge holds against a new release.
+pub(super) fn analysis(node: &Node, problems: &Problems<'_>) -> AnalysisText {
+    const RATIO: &str = "use a ratio from 0 to 1 (5 % is 0.05), or false to switch it off";
+    const MEAN: &str = "use milliseconds from 1 to 600000, or false to switch it off";
+    const TIMES: &str = "use a multiple of stable's value from 1 to 100, or false to switch it off";
+    let reader = Reader::new(node, &ANALYSIS, problems);
+    let default = defaults::analysis();
+    let p99 = latency_edge(&reader, problems);
+    let mean = reader.limit("mean_ms", 1.0..=600_000.0, MEAN);
+    let p99_vs_stable = reader.limit("latency_p99_vs_stable", 1.0..=100.0, TIMES);
+    let mean_vs_stable = reader.limit("mean_vs_stable", 1.0..=100.0, TIMES);
+    let latency_limits = [
+        p99.place(),
+        mean.place(),
+        p99_vs_stable.place(),
+        mean_vs_stable.place(),
+    ]
+    .into_iter()
+    .flatten()
+    .cloned()
+    .collect();
+    let settings = AnalysisSettings {
+        interval_ms: reader.duration_ms("interval", 100..=HOUR, default.interval_ms),
+        failures: reader.integer_or("failures", 1..=100, default.failures),
+        no_data_intervals: reader.integer_or(
+            "no_data_intervals",
+            1..=1_000,
+            default.no_data_intervals,
+        ),
+        no_data_abort_ms: reader.duration_ms(
+            "no_data_abort",
+            SECOND..=DAY,
+            default.no_data_abort_ms,
+        ),
+        error_ratio: reader
+            .limit("error_ratio", 0.0..=1.0, RATIO)
+            .or(default.error_ratio),
+        error_ratio_vs_stable: reader
+            .limit("error_ratio_vs_stable", 1.0..=100.0, TIMES)
+            .or(default.error_ratio_vs_stable),
+        infrastructure_health: reader
+            .limit("infrastructure_health", 0.0..=1.0, RATIO)
+            .or(default.infrastructure_health),
+        latency_p99_ms: p99.or(default.latency_p99_ms),
+        mean_ms: mean.or(default.mean_ms),
+        latency_p99_vs_stable: p99_vs_stable.or(default.latency_p99_vs_stable),
+        mean_vs_stable: mean_vs_stable.or(default.mean_vs_stable),
+    };
+    AnalysisText {
+        settings,
+        latency_limits,
+        place: reader.place().clone(),
+    }
+}
+
+/// The p99 limit: the judge counts the requests above it, so it must be an edge of the histogram.
+fn latency_edge(reader: &Reader<'_>, problems: &Problems<'_>) -> Limit<u32> {
+    let Some(node) = reader.node("latency_p99_ms") else {
+        return Limit::Unset;
+    };
+    let written = match &node.value {
+        Value::Flag(false) => return Limit::Off,
+        Value::Integer(Some(ms)) => *ms,
+        _ => {
+            let what = format!(
+                "is {}, but must be whole milliseconds or false",
+                node.kind()
+            );
+            problems.error(&node.place, what, "write milliseconds, e.g. 1000, or false");
+            return Limit::Unset;
+        }
+    };
+    match LATENCY_EDGES_MS
+        .iter()
+        .find(|&&edge| i64::from(edge) == written)
+    {
+        Some(edge) => Limit::At(Located {
+            value: *edge,
+            place: node.place.clone(),
+        }),
+        None => {
+            let what = format!("{written} ms is no edge of the latency histogram");
+            problems.error(&node.place, what, nearest_edges(written));
+            Limit::Unset
+        }
+    }
+}
+
+fn nearest_edges(written: i64) -> String {
+    let above = LATENCY_EDGES_MS.partition_point(|&edge| i64::from(edge) < written);
+    let below = above.checked_sub(1).and_then(|i| LATENCY_EDGES_MS.get(i));
+    match (below, LATENCY_EDGES_MS.get(above)) {
+        (Some(below), Some(above)) => format!("use the next edge: {below} or {above}"),
+        (Some(edge), None) | (None, Some(edge)) => format!("use the next edge: {edge}"),
+        (None, None) => "use false".to_owned(),
+    }
+}
