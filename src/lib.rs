@@ -1,4 +1,5 @@
 //! Wheelhouse: steer deployments from a terminal.
 
+pub mod history;
 pub mod model;
 pub mod ports;
