@@ -6,3 +6,15 @@ mod support;
 
 #[path = "history/writing.rs"]
 mod writing;
+
+#[path = "history/projections.rs"]
+mod projections;
+
+#[path = "history/faults.rs"]
+mod faults;
+
+#[path = "history/writer.rs"]
+mod writer;
+
+#[path = "history/damage.rs"]
+mod damage;

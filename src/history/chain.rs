@@ -190,3 +190,67 @@ pub(super) fn from_hex(text: &str) -> Option<Hash> {
     }
     Some(hash)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_is_over_exactly_these_bytes() {
+        let record = Record {
+            seq: 3,
+            at_ms: 1_700_000_000_000,
+            actor: Actor::Engine,
+            entry: Entry::HistoryGap {
+                since_ms: 7,
+                why: Clean::new("no space left"),
+            },
+        };
+        let before = Link {
+            seq: 2,
+            hash: [0xab; 32],
+        };
+        let stored = Stored::encode(&record, before).expect("storable");
+        let body = br#"{"kind":"history_gap","since_ms":7,"why":"no space left"}"#;
+        let mut bytes = vec![0xab; 32];
+        bytes.extend([0, 0, 0, 0, 0, 0, 0, 3]);
+        bytes.extend([0, 0, 0x01, 0x8b, 0xcf, 0xe5, 0x68, 0x00]);
+        bytes.extend([0, 0, 0, 0, 0, 0, 0, 8]);
+        bytes.extend(br#""engine""#);
+        bytes.extend([0, 0, 0, 0, 0, 0, 0, 11]);
+        bytes.extend(b"history_gap");
+        bytes.extend([0, 0, 0, 0, 0, 0, 0, 57]);
+        bytes.extend(body);
+        assert_eq!(body.len(), 57);
+        assert_eq!(stored.hash, Hash::from(Sha256::digest(&bytes)));
+        assert_eq!(stored.follows(before).expect("it fits").seq, 3);
+        assert_eq!(from_hex(&to_hex(&stored.hash)), Some(stored.hash));
+    }
+
+    #[test]
+    fn a_record_this_version_cannot_read_is_unknown_but_in_the_chain() {
+        for (actor, body, kind) in [
+            (r#""engine""#, r#"{"kind":"approved","of":3}"#, "approved"),
+            (r#"{"robot":9}"#, r#"{"kind":"history_gap"}"#, "history_gap"),
+            (r#""engine""#, r#"{"kind":"held","why":"moon"}"#, "held"),
+        ] {
+            let mut stored = Stored {
+                seq: 1,
+                at_ms: 5,
+                actor: actor.to_owned(),
+                kind: kind.to_owned(),
+                body: body.to_owned(),
+                prev_hash: [0; 32],
+                hash: [0; 32],
+            };
+            stored.hash = stored.compute();
+            stored.follows(Link::ORIGIN).expect("the chain holds");
+            assert_eq!(stored.record().entry, Entry::Unknown, "{body}");
+            stored.kind = "refused".to_owned();
+            stored.hash = stored.compute();
+            stored
+                .follows(Link::ORIGIN)
+                .expect_err("another kind than its body's");
+        }
+    }
+}

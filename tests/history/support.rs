@@ -245,6 +245,13 @@ pub struct Story {
 }
 
 impl Story {
+    /// Goes on after a record.
+    pub fn after(seq: u64) -> Self {
+        let mut story = Self::default();
+        story.state.seq = seq;
+        story
+    }
+
     /// Numbers entries on from the last record.
     pub fn tell(&mut self, entries: impl IntoIterator<Item = Entry>) -> Vec<Record> {
         entries
