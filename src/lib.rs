@@ -5,6 +5,7 @@ pub mod driver;
 pub mod engine;
 pub mod link;
 pub mod config;
+pub mod history;
 pub mod model;
 pub mod ports;
 pub mod view;

@@ -6,6 +6,9 @@ use std::fmt;
 /// Longest text [`Clean::new`] keeps, in characters.
 pub const TEXT_MAX: usize = 16 * 1024;
 
+/// Longest word on what is missing: `…(+` a count `)`.
+const SUFFIX_MAX: usize = 24;
+
 /// Text that can be shown anywhere: no control characters, no escape sequences, no marks that
 /// reorder or hide text. What was there instead stays visible (`␛[31m`, `<U+202E>`).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -15,27 +18,36 @@ pub struct Clean(String);
 impl Clean {
     /// Cleans a text of any origin; newlines become visible too.
     pub fn new(untrusted: &str) -> Self {
-        Self::line(untrusted, TEXT_MAX)
+        Self::cut(untrusted, TEXT_MAX, SUFFIX_MAX)
     }
 
     /// As [`Clean::new`], cut to `max` characters with a word on how much is missing.
     pub fn line(untrusted: &str, max: usize) -> Self {
+        Self::cut(untrusted, max, 0)
+    }
+
+    /// Cuts what is longer than `max + slack` characters to `max` and a word on the rest. With
+    /// room for that word in the slack, a text that was cut once is not cut again.
+    fn cut(untrusted: &str, max: usize, slack: usize) -> Self {
         let mut out = String::with_capacity(untrusted.len().min(max));
-        let mut marks = 0;
-        let mut kept = 0;
-        let mut chars = untrusted.chars();
-        for c in chars.by_ref() {
-            if kept == max {
-                let missing = chars.count() + 1;
-                out.push_str(&format!("…(+{missing})"));
-                break;
-            }
+        let (mut marks, mut written) = (0, 0);
+        let (mut kept_bytes, mut kept_chars) = (0, 0);
+        for (i, c) in untrusted.chars().enumerate() {
             marks = if is_combining(c) { marks + 1 } else { 0 };
             if marks > MARKS_MAX {
                 continue;
             }
+            let before = out.len();
             push_visible(&mut out, c);
-            kept += 1;
+            written += out[before..].chars().count();
+            if written <= max {
+                (kept_bytes, kept_chars) = (out.len(), i + 1);
+            } else if written > max + slack {
+                let missing = untrusted.chars().count() - kept_chars;
+                out.truncate(kept_bytes);
+                out.push_str(&format!("…(+{missing})"));
+                break;
+            }
         }
         Self(out)
     }
@@ -144,7 +156,11 @@ mod tests {
 
     #[test]
     fn cleaning_twice_changes_nothing() {
-        let once = Clean::new("\x1b]52;c;aGk=\x07 \u{2066}x");
-        assert_eq!(Clean::new(once.as_str()), once);
+        let hostile = "\u{2066}".repeat(TEXT_MAX - 1);
+        let long = "a".repeat(TEXT_MAX + 25);
+        for text in ["\x1b]52;c;aGk=\x07 \u{2066}x", &hostile, &long] {
+            let once = Clean::new(text);
+            assert_eq!(Clean::new(once.as_str()), once);
+        }
     }
 }
