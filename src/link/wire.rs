@@ -51,6 +51,11 @@ pub enum Request {
         /// Which command.
         command: CommandRequest,
     },
+    /// As [`Request::Preview`], with every effect to the end of the rollout.
+    DryRun {
+        /// Which command.
+        command: CommandRequest,
+    },
     /// One snapshot now.
     Snapshot,
     /// Snapshots from now on, the newest whenever the client is ready for one.

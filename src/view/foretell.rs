@@ -22,9 +22,11 @@ pub struct Asking {
     pub to_the_end: bool,
 }
 
-/// Says what a command would do now.
+/// Says what a command would do now. The revision it carries does not matter here: the preview
+/// says which one it was made at.
 pub fn foretell(state: &State, world: &World, asking: &Asking) -> Preview {
-    let command = &asking.asked.command;
+    let asked = at_present(state, asking.asked.clone());
+    let command = &asked.command;
     let placement = command.placement();
     let look = Look::at(state, world, placement);
     let until = if asking.to_the_end {
@@ -32,7 +34,7 @@ pub fn foretell(state: &State, world: &World, asking: &Asking) -> Preview {
     } else {
         Until::NextWait
     };
-    let dream = engine::rehearse(state, world, asking.asked.clone(), until);
+    let dream = engine::rehearse(state, world, asked.clone(), until);
     let rollout = look.and_then(|look| look.place.rollout.as_ref());
     let mut preview = Preview {
         placement: placement.clone(),
@@ -58,6 +60,19 @@ pub fn foretell(state: &State, world: &World, asking: &Asking) -> Preview {
         }
     }
     preview
+}
+
+fn at_present(state: &State, mut asked: Asked) -> Asked {
+    let placement = asked.command.placement();
+    let place = state.placements.get(placement);
+    let now = place
+        .and_then(|place| place.rollout.as_ref())
+        .map_or(0, |open| open.revision);
+    if let Command::Promote { revision, .. } | Command::Resume { revision, .. } = &mut asked.command
+    {
+        *revision = now;
+    }
+    asked
 }
 
 fn environment(placement: &Placement) -> String {

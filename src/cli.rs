@@ -1,0 +1,149 @@
+//! The command line: arguments → one file per command → an exit code. Thin: what a command does
+//! lives in its room; what it prints, here.
+
+mod act;
+mod assemble;
+mod config;
+mod console;
+mod context;
+mod demo;
+mod doctor;
+mod engine;
+mod exit;
+mod haproxy;
+mod history;
+mod host;
+mod log;
+mod look;
+mod print;
+mod wait;
+
+use clap::{Args, Parser, Subcommand};
+use context::Context;
+pub use exit::Exit;
+use std::path::PathBuf;
+
+/// Steer deployments from a terminal. Without a command: the console.
+#[derive(Debug, Parser)]
+#[command(name = "wheelhouse", version, about, max_term_width = 100)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 rolled back or failed, 2 held or inconclusive, \
+    3 refused, 64 usage, 69 engine unreachable, 73 locked, 78 configuration"
+)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, Args)]
+struct Global {
+    /// Configuration file; several are merged
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Vec<PathBuf>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Play the whole story on this machine: a good release, a bad one, and the way back
+    Demo(demo::DemoArgs),
+    /// Roll out a version
+    Deploy(act::DeployArgs),
+    /// Go forward now
+    Promote(act::PromoteArgs),
+    /// Stop automatic progress
+    Hold(act::ActArgs),
+    /// Continue automatic progress
+    Resume(act::ResumeArgs),
+    /// End the rollout, traffic to stable
+    Abort(act::ActArgs),
+    /// Go to an earlier version at once
+    Rollback(act::RollbackArgs),
+    /// Say how everything stands
+    Status(look::StatusArgs),
+    /// Print what happens, line by line
+    Watch(look::WatchArgs),
+    /// Wait for a rollout's end
+    Wait(wait::WaitArgs),
+    /// Read the history
+    #[command(subcommand_negates_reqs = true)]
+    History(history::HistoryArgs),
+    /// The engine that drives rollouts
+    #[command(subcommand)]
+    Engine(engine::EngineCommand),
+    /// The embedded default: instances as child processes, a proxy in front of them
+    Host(host::HostArgs),
+    /// The configuration
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Check that everything can be reached and is fit to carry a rollout
+    Doctor,
+    /// HAProxy's side
+    #[command(subcommand)]
+    Haproxy(haproxy::HaproxyCommand),
+    /// The service the demo steers
+    #[command(hide = true)]
+    DemoService(demo::ServiceArgs),
+}
+
+/// Runs the command line and says how it ended.
+pub fn main() -> Exit {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let shown = error.print();
+            let asked = !error.use_stderr();
+            return if asked && shown.is_ok() {
+                Exit::Done
+            } else {
+                Exit::Usage
+            };
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            print::error(&format!("cannot start worker threads: {error}"));
+            return Exit::Unreachable;
+        }
+    };
+    let context = Context::new(cli.global.config, cli.global.json);
+    let exit = runtime.block_on(dispatch(context, cli.command));
+    runtime.shutdown_background();
+    exit
+}
+
+async fn dispatch(context: Context, command: Option<Command>) -> Exit {
+    let ended = match command {
+        None => console::run(&context).await,
+        Some(Command::Demo(args)) => demo::run(args).await,
+        Some(Command::Deploy(args)) => act::deploy(&context, args).await,
+        Some(Command::Promote(args)) => act::promote(&context, args).await,
+        Some(Command::Hold(args)) => act::hold(&context, args).await,
+        Some(Command::Resume(args)) => act::resume(&context, args).await,
+        Some(Command::Abort(args)) => act::abort(&context, args).await,
+        Some(Command::Rollback(args)) => act::rollback(&context, args).await,
+        Some(Command::Status(args)) => look::status(&context, args).await,
+        Some(Command::Watch(args)) => look::watch(&context, args).await,
+        Some(Command::Wait(args)) => wait::run(&context, args).await,
+        Some(Command::History(args)) => history::run(&context, args).await,
+        Some(Command::Engine(command)) => engine::run(&context, command).await,
+        Some(Command::Host(args)) => host::run(&context, args).await,
+        Some(Command::Config(command)) => config::run(&context, &command),
+        Some(Command::Doctor) => doctor::run(&context).await,
+        Some(Command::Haproxy(command)) => haproxy::run(&context, &command),
+        Some(Command::DemoService(args)) => demo::serve(args).await,
+    };
+    ended.unwrap_or_else(|failure| {
+        context.fail(&failure);
+        failure.exit
+    })
+}

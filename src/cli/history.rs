@@ -1,0 +1,221 @@
+//! `history`: asks the engine, and reads the file only where none answers.
+
+use super::context::{Context, ask, unexpected};
+use super::exit::{Ended, Exit, Failure};
+use super::print;
+use crate::config::Loaded;
+use crate::history::{self, HistoryReader, Integrity, RolloutRef};
+use crate::link::wire::{Reply, Request};
+use crate::model::entry::DeploymentRow;
+use crate::model::{Record, State};
+use crate::view::{timeline_row, words};
+use clap::{Args, Subcommand, ValueEnum};
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct HistoryArgs {
+    #[command(subcommand)]
+    command: Option<HistoryCommand>,
+    /// How many, at most 1000
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    limit: u32,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum HistoryCommand {
+    /// The newest deployments
+    List {
+        /// How many, at most 1000
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
+    },
+    /// One deployment with its records
+    Show {
+        /// `#N`, `N` or UUID
+        id: String,
+    },
+    /// Check every record, projection and checkpoint
+    Verify,
+    /// Every record, one per line
+    Export {
+        /// The format
+        #[arg(long, value_enum, default_value_t = Format::Jsonl)]
+        format: Format,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    Jsonl,
+}
+
+pub(super) async fn run(context: &Context, args: HistoryArgs) -> Ended {
+    let loaded = context.load()?;
+    match args.command {
+        None => list(context, &loaded, args.limit).await,
+        Some(HistoryCommand::List { limit }) => list(context, &loaded, limit).await,
+        Some(HistoryCommand::Show { id }) => show(context, &loaded, &id).await,
+        Some(HistoryCommand::Verify) => verify(context, &loaded),
+        Some(HistoryCommand::Export {
+            format: Format::Jsonl,
+        }) => export(context, &loaded),
+    }
+}
+
+fn reader(context: &Context, loaded: &Loaded) -> Result<HistoryReader, Failure> {
+    let reader = HistoryReader::open(&context.state_dir(loaded)?);
+    reader.map_err(|error| Failure::because(Exit::Unreachable, &error))
+}
+
+async fn list(context: &Context, loaded: &Loaded, limit: u32) -> Ended {
+    let rows = match context.connect(loaded).await {
+        Ok(client) => match ask(&client, Request::History { limit }).await? {
+            Reply::History { rows } => rows,
+            _ => return Err(unexpected()),
+        },
+        Err(_) => {
+            let rows = reader(context, loaded)?.list(limit);
+            rows.map_err(|error| Failure::because(Exit::Unreachable, &error))?
+        }
+    };
+    if context.json {
+        print::json(&rows);
+    } else if rows.is_empty() {
+        print::line("no deployment yet; begin with `wheelhouse deploy SERVICE VERSION -e ENV`");
+    } else {
+        rows.iter().for_each(|row| print::line(&line(row)));
+    }
+    Ok(Exit::Done)
+}
+
+/// A deployment as a line.
+pub(super) fn line(row: &DeploymentRow) -> String {
+    let took = row
+        .duration_ms
+        .map_or_else(|| "open".to_owned(), words::clock);
+    let rolled_back = if row.rolled_back {
+        " (rolled back)"
+    } else {
+        ""
+    };
+    let because = row
+        .because
+        .as_ref()
+        .map(|why| format!("  {why}"))
+        .unwrap_or_default();
+    format!(
+        "{} {:>6} {}@{} {:<12} {:<11} {:>8} {}{rolled_back}{because}",
+        print::date_time(row.started_at),
+        row.number.to_string(),
+        row.service,
+        row.environment,
+        row.version.as_str(),
+        row.status.word(),
+        took,
+        row.actor
+    )
+}
+
+async fn show(context: &Context, loaded: &Loaded, id: &str) -> Ended {
+    let (row, records) = match context.connect(loaded).await {
+        Ok(client) => match ask(&client, Request::Show { id: id.to_owned() }).await? {
+            Reply::Show { row, records } => (row, records),
+            _ => return Err(unexpected()),
+        },
+        Err(_) => shown_by_file(context, loaded, id)?,
+    };
+    if context.json {
+        print::json(&serde_json::json!({ "deployment": row, "records": records }));
+        return Ok(Exit::Done);
+    }
+    print::line(&line(&row));
+    let mut state = State::default();
+    for record in &records {
+        crate::engine::evolve(&mut state, record);
+        if let Some(told) = timeline_row(&state, record) {
+            let at = print::time_of_day(told.at_ms);
+            print::line(&format!(
+                "  {:>6} {at} {:<8} {}",
+                told.seq, told.actor, told.text
+            ));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn shown_by_file(
+    context: &Context,
+    loaded: &Loaded,
+    id: &str,
+) -> Result<(DeploymentRow, Vec<Record>), Failure> {
+    let which: RolloutRef = id
+        .parse()
+        .map_err(|error| Failure::because(Exit::Usage, &error))?;
+    let found = reader(context, loaded)?.show(which);
+    found
+        .map_err(|error| Failure::because(Exit::Unreachable, &error))?
+        .ok_or_else(|| Failure::new(Exit::Usage, format!("the history knows no rollout {id}")))
+}
+
+/// Checks the file itself, whether an engine runs or not.
+fn verify(context: &Context, loaded: &Loaded) -> Ended {
+    let report = history::verify(&context.state_dir(loaded)?)
+        .map_err(|error| Failure::because(Exit::Unreachable, &error))?;
+    let (word, text) = verdict(&report.integrity);
+    match context.json {
+        true => print::json(&serde_json::json!({
+            "integrity": word,
+            "text": text,
+            "records": report.records,
+            "head": report.head,
+            "checkpoints": report.checkpoints,
+            "deployments": report.deployments,
+        })),
+        false => print::line(&format!(
+            "{text}; {} records, {} checkpoints, {} deployments looked at",
+            report.records,
+            report.checkpoints,
+            report.deployments.unwrap_or(0)
+        )),
+    }
+    Ok(if report.integrity == Integrity::Whole {
+        Exit::Done
+    } else {
+        Exit::RolledBack
+    })
+}
+
+fn verdict(integrity: &Integrity) -> (&'static str, String) {
+    match integrity {
+        Integrity::Whole => ("whole", "the history is whole".to_owned()),
+        Integrity::TornTail { offset } => (
+            "torn_tail",
+            format!(
+                "the last transaction was cut off (log whole up to byte {offset}); it was never acknowledged"
+            ),
+        ),
+        Integrity::Broken { seq, why } => (
+            "broken",
+            format!("record {seq} does not fit the chain: {why}"),
+        ),
+        Integrity::Truncated { head, last } => (
+            "truncated",
+            format!("records are missing: the head vouches for {head}, the last is {last}"),
+        ),
+        Integrity::ProjectionDiffers { what } => (
+            "projection_differs",
+            format!("a table differs from its records: {what}"),
+        ),
+        Integrity::CheckpointDamaged { seq } => (
+            "checkpoint_damaged",
+            format!("the checkpoint at record {seq} is damaged; a start passes it over"),
+        ),
+        Integrity::FileDamaged { why } => ("file_damaged", format!("the file is damaged: {why}")),
+    }
+}
+
+fn export(context: &Context, loaded: &Loaded) -> Ended {
+    let mut out = std::io::stdout().lock();
+    let written = reader(context, loaded)?.export_jsonl(&mut out);
+    written.map_err(|error| Failure::because(Exit::Unreachable, &error))?;
+    Ok(Exit::Done)
+}
