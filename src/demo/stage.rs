@@ -1,0 +1,350 @@
+//! What a story needs around it: a private directory with a configuration, a host and an engine
+//! as processes of their own, and the certainty that nothing is left of them afterwards.
+
+use crate::link::{self, Client, ClientOptions};
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep, timeout};
+
+/// The demo's service.
+pub const SERVICE: &str = "shop";
+/// The demo's environment, protected like a real one.
+pub const ENVIRONMENT: &str = "production";
+/// A version that answers one request in twenty with an error.
+pub const BAD_VERSION: &str = "v3";
+
+/// How long host and engine have to begin.
+const START: Duration = Duration::from_secs(20);
+/// How long host and engine have to end before they are killed.
+const END: Duration = Duration::from_secs(15);
+/// Between two looks at a process that begins.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// Ports a demo uses in a row: the proxy's and six servers'.
+const PORTS: u16 = 7;
+
+/// Why there is no stage.
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    /// A file or directory of the demo.
+    #[error("cannot prepare {path}")]
+    Prepare {
+        /// Which one.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// No ports.
+    #[error("found no {PORTS} free ports in a row on 127.0.0.1")]
+    Ports,
+    /// A process could not be started.
+    #[error("cannot start {what}")]
+    Start {
+        /// Which one.
+        what: &'static str,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A process ended or does not answer.
+    #[error("{what} does not answer; its log ends with: {log}")]
+    Silent {
+        /// Which one.
+        what: &'static str,
+        /// The end of its log.
+        log: String,
+    },
+}
+
+/// How the story's rollouts go.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// A step's soak in seconds.
+    pub soak_s: u32,
+}
+
+/// A private directory, a host and an engine.
+#[derive(Debug)]
+pub struct Stage {
+    dir: PathBuf,
+    config: PathBuf,
+    listen: SocketAddr,
+    host: Child,
+    engine: Child,
+}
+
+impl Stage {
+    /// Sets everything up and waits until it answers.
+    ///
+    /// # Errors
+    /// Any [`StageError`]; what was begun is ended again.
+    pub async fn set(pace: Pace) -> Result<Self, StageError> {
+        let program = std::env::current_exe().map_err(|source| StageError::Start {
+            what: "this program",
+            source,
+        })?;
+        let listen = free_ports().ok_or(StageError::Ports)?;
+        let dir = std::env::temp_dir().join(format!("wheelhouse-demo-{}", uuid::Uuid::now_v7()));
+        let prepare = |source| StageError::Prepare {
+            path: dir.clone(),
+            source,
+        };
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&dir)
+            .map_err(prepare)?;
+        let config = dir.join("wheelhouse.toml");
+        let text = configuration(&program, &dir, listen, pace);
+        write_private(&config, &text).map_err(|source| StageError::Prepare {
+            path: config.clone(),
+            source,
+        })?;
+        let started = start(&program, &dir, &config, "host", &["host"]).and_then(|host| {
+            let engine = start(&program, &dir, &config, "engine", &["engine", "run"])?;
+            Ok((host, engine))
+        });
+        let (host, engine) = match started {
+            Ok(both) => both,
+            Err(error) => {
+                forget(&dir);
+                return Err(error);
+            }
+        };
+        let mut stage = Self {
+            dir,
+            config,
+            listen,
+            host,
+            engine,
+        };
+        match stage.answer().await {
+            Ok(()) => Ok(stage),
+            Err(error) => {
+                stage.strike().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// The configuration file, for a second terminal.
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
+    /// Where the proxy listens.
+    pub fn listen(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// Where engine and host keep everything.
+    pub fn state_dir(&self) -> PathBuf {
+        self.dir.join("state")
+    }
+
+    /// The engine's process, for tests that end it.
+    pub fn engine_pid(&self) -> Option<u32> {
+        self.engine.id()
+    }
+
+    /// Kills the engine and starts another on the same state; traffic goes on meanwhile.
+    ///
+    /// # Errors
+    /// When the new one does not answer.
+    pub async fn restart_engine(&mut self) -> Result<(), StageError> {
+        let program = std::env::current_exe().map_err(|source| StageError::Start {
+            what: "this program",
+            source,
+        })?;
+        self.restart_engine_of(&program).await
+    }
+
+    /// As [`Stage::restart_engine`], with a program of the caller's choice.
+    ///
+    /// # Errors
+    /// When the new one does not answer.
+    pub async fn restart_engine_of(&mut self, program: &Path) -> Result<(), StageError> {
+        let failed = |source| StageError::Start {
+            what: "engine",
+            source,
+        };
+        self.engine.kill().await.map_err(failed)?;
+        self.engine = start(
+            program,
+            &self.dir,
+            &self.config,
+            "engine",
+            &["engine", "run"],
+        )?;
+        self.answer().await
+    }
+
+    /// Ends everything, waits for it, and removes the directory. Says whether anything had to be
+    /// killed.
+    pub async fn strike(mut self) -> bool {
+        let engine = end(&mut self.engine).await;
+        let host = end(&mut self.host).await;
+        forget(&self.dir);
+        engine && host
+    }
+
+    async fn answer(&mut self) -> Result<(), StageError> {
+        let deadline = Instant::now() + START;
+        let socket = link::socket_path(&self.state_dir());
+        let host = self.state_dir().join("host.sock");
+        let options = ClientOptions {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            config_hash: None,
+            console: false,
+        };
+        loop {
+            let listens = tokio::net::UnixStream::connect(&host).await.is_ok();
+            if listens && Client::connect(&socket, &options).await.is_ok() {
+                return Ok(());
+            }
+            let ended = [("host", &mut self.host), ("engine", &mut self.engine)]
+                .into_iter()
+                .find_map(|(what, child)| matches!(child.try_wait(), Ok(Some(_))).then_some(what));
+            let late =
+                (Instant::now() >= deadline).then_some(if listens { "engine" } else { "host" });
+            if let Some(what) = ended.or(late) {
+                return Err(StageError::Silent {
+                    what,
+                    log: log_end(&self.dir, what),
+                });
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+}
+
+/// Finds ports in a row that nobody listens on now.
+fn free_ports() -> Option<SocketAddr> {
+    let free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    let offset = (std::process::id() % 1_000) as u16 * 20;
+    let candidates = (0..1_000_u16).map(|n| 20_000 + (offset + n * PORTS) % 20_000);
+    let first = candidates
+        .into_iter()
+        .find(|first| (0..PORTS).all(|n| free(first + n)))?;
+    Some(SocketAddr::from((Ipv4Addr::LOCALHOST, first)))
+}
+
+fn configuration(program: &Path, dir: &Path, listen: SocketAddr, pace: Pace) -> String {
+    let text = |path: &Path| toml::Value::from(path.display().to_string()).to_string();
+    let (program, state) = (text(program), text(&dir.join("state")));
+    let soak = pace.soak_s;
+    format!(
+        r#"state_dir = {state}
+
+[env.{ENVIRONMENT}]
+protected = true
+
+[service.{SERVICE}]
+listen = "{listen}"
+instances = 3
+command = [
+    {program}, "demo-service", "--address", "{{address}}", "--version", "{{version}}",
+    "--latency-ms", "8", "--fault", "{BAD_VERSION}=0.05",
+]
+stop_grace = "5s"
+
+[service.{SERVICE}.health]
+path = "/readyz"
+json = {{ "/checks/database" = "ok", "/checks/cache" = "ok" }}
+interval = "1s"
+timeout = "900ms"
+
+[[service.{SERVICE}.smoke]]
+name = "front-page"
+path = "/"
+contains = "version"
+
+[service.{SERVICE}.env.{ENVIRONMENT}]
+
+[canary]
+steps = [10, 25, 50, 100]
+soak = "{soak}s"
+min_requests = 100
+
+[analysis]
+interval = "1s"
+error_ratio = 0.03
+"#
+    )
+}
+
+fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(text.as_bytes())
+}
+
+fn start(
+    program: &Path,
+    dir: &Path,
+    config: &Path,
+    what: &'static str,
+    args: &[&str],
+) -> Result<Child, StageError> {
+    let failed = |source| StageError::Start { what, source };
+    let log = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(log_file(dir, what))
+        .map_err(failed)?;
+    Command::new(program)
+        .arg("--config")
+        .arg(config)
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(failed)
+}
+
+fn log_file(dir: &Path, what: &str) -> PathBuf {
+    dir.join(format!("{what}.log"))
+}
+
+/// The last lines of a log, for an error.
+fn log_end(dir: &Path, what: &str) -> String {
+    let text = std::fs::read_to_string(log_file(dir, what)).unwrap_or_default();
+    let lines: Vec<_> = text.lines().rev().take(3).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join(" / ")
+}
+
+/// Asks a process to end and waits; kills it if it does not. Says whether it ended by itself.
+async fn end(child: &mut Child) -> bool {
+    let pid = child
+        .id()
+        .and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed()));
+    let asked = pid.is_some_and(|pid| {
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).is_ok()
+    });
+    if asked && matches!(timeout(END, child.wait()).await, Ok(Ok(_))) {
+        return true;
+    }
+    if let Err(error) = child.kill().await {
+        tracing::warn!("a process of the demo could not be killed: {error}");
+    }
+    pid.is_none()
+}
+
+fn forget(dir: &Path) {
+    if let Err(error) = std::fs::remove_dir_all(dir) {
+        tracing::warn!("{} was not removed: {error}", dir.display());
+    }
+}

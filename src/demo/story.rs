@@ -1,0 +1,418 @@
+//! The story: a good release goes out, a bad one is taken back, and there is a way back from
+//! everything. Told unattended as plain lines, or as a guide beside a person's own console.
+
+use super::load::{Load, Tally};
+use super::stage::{BAD_VERSION, ENVIRONMENT, Pace, SERVICE, Stage, StageError};
+use crate::history::{self, Integrity};
+use crate::link::wire::{CommandRequest, Reply, Request};
+use crate::link::{Client, ClientOptions, socket_path};
+use crate::model::command::{Answer, PromoteTo};
+use crate::model::{Placement, RolloutNumber, Status, Version};
+use crate::view::Snapshot;
+use crate::view::snapshot::{PhaseView, PlacementView};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// Requests per second of the story.
+pub const REQUESTS_PER_S: u32 = 300;
+/// For one request to the engine.
+const ASK: Duration = Duration::from_secs(10);
+/// For one scene; the longest is a canary of four steps.
+const SCENE: Duration = Duration::from_secs(75);
+/// The bad version must not have answered for this long at the end.
+const SILENCE_MS: u64 = 1_000;
+
+/// Why a story broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum StoryError {
+    /// The stage.
+    #[error(transparent)]
+    Stage(#[from] StageError),
+    /// The engine could not be asked, or answered otherwise than the story goes.
+    #[error("{0}")]
+    Turned(String),
+}
+
+fn turned(text: impl Into<String>) -> StoryError {
+    StoryError::Turned(text.into())
+}
+
+/// What a story promised, and what became of it.
+#[derive(Debug, Clone)]
+pub struct Promises {
+    /// Every promise with whether it held, in words.
+    pub kept: Vec<(bool, String)>,
+}
+
+impl Promises {
+    /// Whether all of them held.
+    pub fn held(&self) -> bool {
+        self.kept.iter().all(|(held, _)| *held)
+    }
+}
+
+/// A connection to the story's engine.
+#[derive(Debug)]
+pub struct Teller {
+    client: Client,
+    placement: Placement,
+}
+
+impl Teller {
+    /// Connects to a stage's engine.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn connect(stage: &Stage) -> Result<Self, StoryError> {
+        let options = ClientOptions {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            config_hash: None,
+            console: false,
+        };
+        let socket = socket_path(&stage.state_dir());
+        let (client, _) = Client::connect(&socket, &options)
+            .await
+            .map_err(|error| turned(error.to_string()))?;
+        let placement = format!("{SERVICE}@{ENVIRONMENT}")
+            .parse()
+            .map_err(|error: crate::model::NameError| turned(error.to_string()))?;
+        Ok(Self { client, placement })
+    }
+
+    /// The story's service, where it runs.
+    pub fn placement(&self) -> &Placement {
+        &self.placement
+    }
+
+    /// Sends a command and expects it to be accepted.
+    ///
+    /// # Errors
+    /// When it is refused or not answered.
+    pub async fn command(&self, command: CommandRequest) -> Result<RolloutNumber, StoryError> {
+        let verb = command.verb();
+        match self.client.ask(Request::Command { command }, ASK).await {
+            Ok(Reply::Answer {
+                answer: Answer::Accepted { number, .. },
+            }) => Ok(number),
+            Ok(other) => Err(turned(format!("{verb}: {other:?}"))),
+            Err(error) => Err(turned(format!("{verb}: {error}"))),
+        }
+    }
+
+    /// Deploys a version.
+    ///
+    /// # Errors
+    /// As [`Teller::command`].
+    pub async fn deploy(&self, version: &str) -> Result<RolloutNumber, StoryError> {
+        let version: Version = version
+            .parse()
+            .map_err(|error: crate::model::NameError| turned(error.to_string()))?;
+        let placement = self.placement.clone();
+        self.command(CommandRequest::Deploy {
+            placement,
+            version,
+            reason: None,
+        })
+        .await
+    }
+
+    /// Waits until the placement's view is as wanted, at most one scene long.
+    ///
+    /// # Errors
+    /// When it does not become so, or the engine goes away.
+    pub async fn until(
+        &self,
+        what: &str,
+        mut wanted: impl FnMut(&PlacementView) -> bool,
+    ) -> Result<Arc<Snapshot>, StoryError> {
+        let watch = self.client.watch(ASK).await;
+        let mut snapshots = watch.map_err(|error| turned(error.to_string()))?;
+        let waits = async {
+            while let Some(snapshot) = snapshots.next().await {
+                if snapshot.placement(&self.placement).is_some_and(&mut wanted) {
+                    return Ok(snapshot);
+                }
+            }
+            Err(turned(self.client.why_ended().as_str()))
+        };
+        match timeout(SCENE, waits).await {
+            Ok(ended) => ended,
+            Err(_) => Err(turned(format!(
+                "waited {} s for {what} in vain",
+                SCENE.as_secs()
+            ))),
+        }
+    }
+
+    /// Waits for a rollout's end and says how it ended.
+    ///
+    /// # Errors
+    /// As [`Teller::until`].
+    pub async fn ended(&self, number: RolloutNumber) -> Result<(Status, String), StoryError> {
+        let closed =
+            |view: &PlacementView| view.last.as_ref().is_some_and(|last| last.number == number);
+        let snapshot = self.until(&format!("the end of {number}"), closed).await?;
+        let view = snapshot.placement(&self.placement);
+        let last = view.and_then(|view| view.last.as_ref());
+        last.map(|last| (last.status, last.because.to_string()))
+            .ok_or_else(|| turned("the engine forgot a rollout"))
+    }
+}
+
+/// Tells the whole story without a terminal. `tell` gets its lines; `interrupted` ends it early,
+/// and everything with it.
+///
+/// # Errors
+/// When the story could not be told to its end; nothing is left behind then either.
+pub async fn unattended(
+    tell: &(dyn Fn(&str) + Send + Sync),
+    interrupted: impl Future<Output = ()>,
+) -> Result<Option<Promises>, StoryError> {
+    let stage = Stage::set(Pace { soak_s: 10 }).await?;
+    let told = tokio::select! {
+        told = all_scenes(&stage, tell) => Some(told),
+        () = interrupted => None,
+    };
+    let state_dir = stage.state_dir();
+    let verified = history::verify(&state_dir);
+    let gently = stage.strike().await;
+    let Some(told) = told else {
+        return Ok(None);
+    };
+    let mut promises = told?;
+    let whole = matches!(&verified, Ok(report) if report.integrity == Integrity::Whole);
+    promises
+        .kept
+        .push((whole, "the history verifies".to_owned()));
+    let gone = gently && !state_dir.exists();
+    promises
+        .kept
+        .push((gone, "nothing is left behind".to_owned()));
+    Ok(Some(promises))
+}
+
+async fn all_scenes(
+    stage: &Stage,
+    tell: &(dyn Fn(&str) + Send + Sync),
+) -> Result<Promises, StoryError> {
+    let teller = Teller::connect(stage).await?;
+    tell(&format!(
+        "host and engine run; the proxy listens at http://{}",
+        stage.listen()
+    ));
+    first_deploy(&teller, tell).await?;
+    let load = Load::start(stage.listen(), REQUESTS_PER_S);
+    tell(&format!(
+        "{REQUESTS_PER_S} requests a second from now on, each with an id of its own"
+    ));
+    let scenes = scenes(&teller, &load, tell).await;
+    let tally = load.stop().await;
+    let back = scenes?;
+    Ok(judge_story(&tally, &back))
+}
+
+/// What the scenes found, for the promises.
+struct Outcome {
+    bad_taken_back: bool,
+    bad_silent: bool,
+    rolled_back: bool,
+    aborted: bool,
+}
+
+async fn scenes(
+    teller: &Teller,
+    load: &Load,
+    tell: &(dyn Fn(&str) + Send + Sync),
+) -> Result<Outcome, StoryError> {
+    good_canary(teller, tell).await?;
+    let bad_taken_back = bad_canary(teller, load, tell).await?;
+    let rolled_back = rollback(teller, tell).await?;
+    let aborted = abort(teller, tell).await?;
+    let tally = load.tally();
+    let newest = tally
+        .versions
+        .values()
+        .map(|answered| answered.last_ms)
+        .max()
+        .unwrap_or(0);
+    let bad_silent = tally.of(BAD_VERSION).last_ms + SILENCE_MS < newest;
+    Ok(Outcome {
+        bad_taken_back,
+        bad_silent,
+        rolled_back,
+        aborted,
+    })
+}
+
+async fn first_deploy(
+    teller: &Teller,
+    tell: &(dyn Fn(&str) + Send + Sync),
+) -> Result<(), StoryError> {
+    let number = teller.deploy("v1").await?;
+    tell(&format!(
+        "{number} v1: the first deploy has nothing to compare with"
+    ));
+    let running = |view: &PlacementView| {
+        let traffic = view.traffic.applied_percent == Some(100.0);
+        traffic || view.stable.is_some()
+    };
+    teller.until("v1 to serve", running).await?;
+    tell("v1 has the traffic; a person promotes it to finish");
+    promote(teller, PromoteTo::Full).await?;
+    teller.ended(number).await?;
+    Ok(())
+}
+
+/// Promotes, again if the rollout moved on meanwhile, as a person would.
+async fn promote(teller: &Teller, to: PromoteTo) -> Result<(), StoryError> {
+    const ATTEMPTS: usize = 20;
+    let soaks = |view: &PlacementView| {
+        let soaking = view
+            .rollout
+            .as_ref()
+            .is_some_and(|open| open.phase == PhaseView::Soaking);
+        soaking || view.rollout.is_none()
+    };
+    let mut why = turned("there was nothing to promote");
+    for _ in 0..ATTEMPTS {
+        let snapshot = teller.until("a soak", soaks).await?;
+        let view = snapshot.placement(teller.placement());
+        let Some(open) = view.and_then(|view| view.rollout.as_ref()) else {
+            return Ok(());
+        };
+        let (placement, revision) = (teller.placement().clone(), open.revision);
+        match teller
+            .command(CommandRequest::Promote {
+                placement,
+                to,
+                revision,
+            })
+            .await
+        {
+            Ok(_) => return Ok(()),
+            Err(error) => why = error,
+        }
+    }
+    Err(why)
+}
+
+async fn good_canary(
+    teller: &Teller,
+    tell: &(dyn Fn(&str) + Send + Sync),
+) -> Result<(), StoryError> {
+    let number = teller.deploy("v2").await?;
+    tell(&format!("{number} v2: a canary beside v1, first at 10 %"));
+    let at = |percent: f64| {
+        move |view: &PlacementView| {
+            view.rollout
+                .as_ref()
+                .is_some_and(|open| open.phase == PhaseView::Soaking)
+                && view.traffic.applied_percent == Some(percent)
+        }
+    };
+    teller.until("v2 at 10 %", at(10.0)).await?;
+    tell("v2 answers one request in ten; the judge compares it with v1");
+    teller.until("v2 at 25 %", at(25.0)).await?;
+    tell("step 1 passed by itself; now a person promotes past 25 %");
+    promote(teller, PromoteTo::Next).await?;
+    teller.until("v2 at 50 %", at(50.0)).await?;
+    tell("v2 at 50 %, and from here it goes on by itself");
+    match teller.ended(number).await? {
+        (Status::Succeeded, because) => {
+            tell(&format!("{number} done: {because}; v1 stays warm"));
+            Ok(())
+        }
+        (status, because) => Err(turned(format!(
+            "v2 should have succeeded: {status:?}, {because}"
+        ))),
+    }
+}
+
+async fn bad_canary(
+    teller: &Teller,
+    load: &Load,
+    tell: &(dyn Fn(&str) + Send + Sync),
+) -> Result<bool, StoryError> {
+    let before = load.tally();
+    let number = teller.deploy(BAD_VERSION).await?;
+    tell(&format!(
+        "{number} {BAD_VERSION}: one answer in twenty is an error; nobody touches a key"
+    ));
+    let (status, because) = teller.ended(number).await?;
+    let after = load.tally();
+    let hit = after.of(BAD_VERSION).errors - before.of(BAD_VERSION).errors;
+    let sent = after.sent - before.sent;
+    tell(&format!("{number} taken back: {because}"));
+    tell(&format!(
+        "{hit} of {sent} requests met an error of {BAD_VERSION} meanwhile"
+    ));
+    Ok(status == Status::RolledBack)
+}
+
+async fn rollback(
+    teller: &Teller,
+    tell: &(dyn Fn(&str) + Send + Sync),
+) -> Result<bool, StoryError> {
+    let placement = teller.placement().clone();
+    let number = teller
+        .command(CommandRequest::Rollback {
+            placement,
+            to: None,
+            reason: None,
+        })
+        .await?;
+    tell(&format!(
+        "{number} rollback to v1: verified up first, then all traffic at once"
+    ));
+    let (status, because) = teller.ended(number).await?;
+    tell(&format!("{number} done: {because}"));
+    Ok(status == Status::Succeeded)
+}
+
+async fn abort(teller: &Teller, tell: &(dyn Fn(&str) + Send + Sync)) -> Result<bool, StoryError> {
+    let number = teller.deploy("v4").await?;
+    tell(&format!("{number} v4: somebody changes their mind at 10 %"));
+    let serves = |view: &PlacementView| view.traffic.applied_percent == Some(10.0);
+    teller.until("v4 at 10 %", serves).await?;
+    let placement = teller.placement().clone();
+    let reason = Some("changed our mind".into());
+    teller
+        .command(CommandRequest::Abort { placement, reason })
+        .await?;
+    let (status, because) = teller.ended(number).await?;
+    tell(&format!("{number} {}: {because}", status.word()));
+    Ok(status == Status::RolledBack)
+}
+
+fn judge_story(tally: &Tally, outcome: &Outcome) -> Promises {
+    for complaint in &tally.complaints {
+        tracing::warn!("{complaint}");
+    }
+    let share = |answers: u64| answers as f64 * 100.0 / tally.sent.max(1) as f64;
+    let bad = tally.of(BAD_VERSION);
+    let kept = vec![
+        (
+            tally.lost == 0,
+            format!("{} requests sent, {} lost", tally.sent, tally.lost),
+        ),
+        (
+            outcome.bad_taken_back,
+            format!("{BAD_VERSION} was taken back without a person"),
+        ),
+        (
+            outcome.bad_silent,
+            format!(
+                "{BAD_VERSION} answers no more (it had {:.1} % of all requests)",
+                share(bad.answers)
+            ),
+        ),
+        (
+            outcome.rolled_back,
+            "the rollback moved all traffic to v1".to_owned(),
+        ),
+        (outcome.aborted, "the abort took v4 back".to_owned()),
+    ];
+    Promises { kept }
+}
