@@ -1,0 +1,3 @@
+//! The demo: a service worth deploying.
+
+pub mod service;

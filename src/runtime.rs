@@ -1,0 +1,50 @@
+//! Adapters for whatever runs instances: one file per real system, dispatched by match.
+
+pub mod host;
+
+use crate::model::world::RuntimeReading;
+use crate::model::{Placement, ServerName};
+use crate::ports::{self, LogPage, ReadError, Start, Written};
+
+/// Every runtime this program can drive.
+#[derive(Debug)]
+pub enum Runtime {
+    /// Child processes of the embedded host.
+    Host(host::HostRuntime),
+}
+
+impl ports::Runtime for Runtime {
+    async fn read(&self, placement: &Placement) -> Result<RuntimeReading, ReadError> {
+        match self {
+            Self::Host(host) => host.read(placement).await,
+        }
+    }
+
+    async fn start(&self, start: Start) -> Written<RuntimeReading> {
+        match self {
+            Self::Host(host) => host.start(start).await,
+        }
+    }
+
+    async fn stop(
+        &self,
+        placement: &Placement,
+        server: &ServerName,
+        grace_ms: u64,
+    ) -> Written<RuntimeReading> {
+        match self {
+            Self::Host(host) => host.stop(placement, server, grace_ms).await,
+        }
+    }
+
+    async fn logs(
+        &self,
+        placement: &Placement,
+        server: &ServerName,
+        from: u64,
+    ) -> Result<LogPage, ReadError> {
+        match self {
+            Self::Host(host) => host.logs(placement, server, from).await,
+        }
+    }
+}

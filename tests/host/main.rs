@@ -1,0 +1,8 @@
+//! The embedded host as a real process: its instances, its proxy, its death and its return.
+
+#[path = "../contract/mod.rs"]
+mod contract;
+mod harness;
+mod instances;
+mod proxy;
+mod restart;
