@@ -4,5 +4,7 @@
 mod contract;
 mod harness;
 mod instances;
+mod load;
 mod proxy;
 mod restart;
+mod upstream;
