@@ -2,7 +2,6 @@
 //! by match.
 
 pub mod embedded;
-pub mod haproxy;
 
 use crate::model::effect::ServerSetting;
 use crate::model::service::Backend;
@@ -16,15 +15,12 @@ use std::net::SocketAddr;
 pub enum Balancer {
     /// The embedded host's proxy.
     Embedded(embedded::EmbeddedBalancer),
-    /// HAProxy, through its stats socket.
-    Haproxy(haproxy::HaproxyBalancer),
 }
 
 impl ports::Balancer for Balancer {
     async fn read(&self, backend: &Backend) -> Result<BalancerReading, ReadError> {
         match self {
             Self::Embedded(embedded) => embedded.read(backend).await,
-            Self::Haproxy(haproxy) => haproxy.read(backend).await,
         }
     }
 
@@ -35,7 +31,6 @@ impl ports::Balancer for Balancer {
     ) -> Written<BalancerReading> {
         match self {
             Self::Embedded(embedded) => embedded.write(backend, settings).await,
-            Self::Haproxy(haproxy) => haproxy.write(backend, settings).await,
         }
     }
 
@@ -46,7 +41,6 @@ impl ports::Balancer for Balancer {
     ) -> Result<Vec<Clean>, ReadError> {
         match self {
             Self::Embedded(embedded) => embedded.inspect(backend, servers).await,
-            Self::Haproxy(haproxy) => haproxy.inspect(backend, servers).await,
         }
     }
 }

@@ -1,6 +1,3 @@
-//! The demo: a service worth deploying, a load worth watching, and a story told with both.
+//! The demo: a service worth deploying.
 
-pub mod load;
 pub mod service;
-pub mod stage;
-pub mod story;
