@@ -7,11 +7,18 @@
 //! **soaks** while the judge forms a **verdict**. **Stable** and **canary** are roles in a
 //! rollout, never labels on instances.
 
+#![deny(clippy::disallowed_methods)]
+
 pub mod command;
+pub mod container;
 pub mod effect;
 pub mod entry;
 pub mod ids;
 pub mod input;
+pub mod log_address;
+pub mod metrics;
+pub mod role;
+pub mod secret;
 pub mod service;
 pub mod state;
 pub mod text;
@@ -22,10 +29,12 @@ pub use command::{Command, PromoteTo, Refusal};
 pub use effect::{Action, Effect, EffectKey, ServerSetting};
 pub use entry::{Actor, Entry, Record};
 pub use ids::{
-    BalancerName, EffectId, EnvName, Name, NameError, Placement, ReleaseId, RolloutId,
-    RolloutNumber, RuntimeName, Seq, ServerName, ServiceName, Version,
+    BalancerName, EffectId, EnvName, MetricsName, Name, NameError, Placement, ReleaseId, RequestId,
+    RolloutId, RolloutNumber, RuntimeName, Seq, ServerName, ServiceName, Version,
 };
 pub use input::{Event, Input, Outcome};
+pub use log_address::LogAddress;
+pub use role::{Grant, Identity, Role, Roles};
 pub use service::{Release, ServiceSpec, Step};
 pub use state::{Phase, PlacementState, Rollout, RolloutKind, State, Status};
 pub use text::Clean;

@@ -1,6 +1,6 @@
 //! What people ask of the engine, and how it answers.
 
-use super::{Clean, Placement, RolloutNumber, Seq, ServiceSpec, Version};
+use super::{Clean, Placement, RequestId, RolloutNumber, Seq, ServiceSpec, Version};
 use serde::{Deserialize, Serialize};
 
 /// How far a promotion goes.
@@ -27,6 +27,9 @@ pub enum Command {
         version: Version,
         /// Why.
         reason: Option<Clean>,
+        /// The same one never begins two rollouts.
+        #[serde(default)]
+        request_id: Option<RequestId>,
     },
     /// Go forward now.
     Promote {
@@ -67,6 +70,13 @@ pub enum Command {
         /// Why.
         reason: Option<Clean>,
     },
+    /// Write a line into the timeline; nothing else changes.
+    Note {
+        /// Where.
+        placement: Placement,
+        /// The line.
+        text: Clean,
+    },
 }
 
 impl Command {
@@ -79,6 +89,7 @@ impl Command {
             Self::Resume { .. } => "resume",
             Self::Abort { .. } => "abort",
             Self::Rollback { .. } => "rollback",
+            Self::Note { .. } => "note",
         }
     }
 
@@ -89,7 +100,8 @@ impl Command {
             Self::Promote { placement, .. }
             | Self::Hold { placement, .. }
             | Self::Resume { placement, .. }
-            | Self::Abort { placement, .. } => placement,
+            | Self::Abort { placement, .. }
+            | Self::Note { placement, .. } => placement,
         }
     }
 }
@@ -126,6 +138,12 @@ pub enum Refusal {
         /// What stands in the way, and the mend.
         why: Clean,
     },
+    /// Whoever asked may not.
+    #[error("{why}")]
+    Forbidden {
+        /// Who may, for whoever looks for somebody to ask.
+        why: Clean,
+    },
     /// It can never be done as asked.
     #[error("{why}")]
     Impossible {
@@ -152,6 +170,11 @@ pub enum Answer {
         number: RolloutNumber,
         /// That rollout's revision now.
         revision: u64,
+    },
+    /// The same request began this rollout already; nothing was recorded.
+    Begun {
+        /// The rollout.
+        number: RolloutNumber,
     },
     /// Already so; nothing was recorded.
     Already {

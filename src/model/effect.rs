@@ -1,10 +1,12 @@
 //! What the engine wants done, as data. The driver does it and reports an [`super::Input`].
 
 use super::command::Answer;
+use super::metrics::MetricsQuestion;
 use super::service::{Backend, HealthCheck, SmokeTest, Workload};
 use super::world::Admin;
 use super::{
-    BalancerName, Clean, EffectId, Placement, Record, ReleaseId, RolloutId, RuntimeName, ServerName,
+    BalancerName, Clean, EffectId, MetricsName, Placement, Record, ReleaseId, RolloutId,
+    RuntimeName, ServerName,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -52,6 +54,15 @@ pub enum Effect {
         placement: Placement,
         /// Which runtime.
         runtime: RuntimeName,
+    },
+    /// Ask a source of metrics for what it supplies.
+    ReadMetrics {
+        /// For which placement.
+        placement: Placement,
+        /// Which source.
+        source: MetricsName,
+        /// About which releases.
+        question: Box<MetricsQuestion>,
     },
     /// Ask one instance whether it is healthy.
     Probe {
@@ -136,6 +147,8 @@ pub enum EffectKey {
     Balancer(Placement, BalancerName),
     /// A placement's instances on a runtime: reads.
     Runtime(Placement, RuntimeName),
+    /// A placement's questions to a source of metrics.
+    Metrics(Placement, MetricsName),
     /// One instance: start and stop.
     Instance(Placement, ServerName),
     /// One instance's probe.
@@ -155,6 +168,9 @@ impl Effect {
             Self::ReadRuntime { placement, runtime } => {
                 EffectKey::Runtime(placement.clone(), runtime.clone())
             }
+            Self::ReadMetrics {
+                placement, source, ..
+            } => EffectKey::Metrics(placement.clone(), source.clone()),
             Self::StartInstance {
                 placement, server, ..
             }
@@ -189,6 +205,7 @@ impl Effect {
         match self {
             Self::ReadBalancer { .. } | Self::SetWeights { .. } => BALANCER_DEADLINE_MS,
             Self::ReadRuntime { .. } => 2_000,
+            Self::ReadMetrics { .. } => METRICS_DEADLINE_MS,
             Self::StartInstance { .. } => 10_000,
             Self::StopInstance { grace_ms, .. } => grace_ms + 5_000,
             Self::Probe { check, .. } => check.timeout_ms,
@@ -205,6 +222,9 @@ impl Effect {
 
 /// For one write to a balancer with its read-back.
 pub const BALANCER_DEADLINE_MS: u64 = 1_000;
+
+/// For everything one judgement asks of a source of metrics.
+pub const METRICS_DEADLINE_MS: u64 = 10_000;
 
 /// What a turn asks of the shell around it.
 #[derive(Debug, Clone, PartialEq)]

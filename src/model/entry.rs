@@ -8,8 +8,8 @@ use super::state::{HoldReason, RolloutKind, Status};
 use super::verdict::Verdict;
 use super::world::SmokeReport;
 use super::{
-    BalancerName, Clean, EffectId, Placement, Release, ReleaseId, RolloutId, RolloutNumber, Seq,
-    ServerName, Version,
+    BalancerName, Clean, EffectId, Placement, Release, ReleaseId, RequestId, RolloutId,
+    RolloutNumber, Seq, ServerName, Version,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -99,6 +99,9 @@ pub enum Drift {
     Below,
 }
 
+/// Changes of a configuration that one record carries at most.
+pub const CHANGES_MAX: usize = 100;
+
 /// One fact.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -124,6 +127,9 @@ pub enum Entry {
         spec: Box<ServiceSpec>,
         /// Why, as the person said.
         reason: Option<Clean>,
+        /// What the asker called the request: the same one never begins two rollouts.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request_id: Option<RequestId>,
     },
     /// An instance is to be started behind a server.
     InstanceIntended {
@@ -133,6 +139,18 @@ pub enum Entry {
         server: ServerName,
         /// Of which release.
         release: ReleaseId,
+    },
+    /// An instance runs where no record puts one: a start that arrived after it was given up. It
+    /// is drained and stopped.
+    InstanceFound {
+        /// Where.
+        placement: Placement,
+        /// Behind which server.
+        server: ServerName,
+        /// Of which release.
+        release: ReleaseId,
+        /// The balancers' processes then.
+        epochs: BTreeMap<BalancerName, String>,
     },
     /// An instance passed our own probe.
     InstanceUp {
@@ -304,12 +322,38 @@ pub enum Entry {
         /// Why.
         why: Clean,
     },
+    /// A person's line in the timeline.
+    Noted {
+        /// Where.
+        placement: Placement,
+        /// The line.
+        text: Clean,
+    },
     /// The history could not be written for a while; moves towards stable may be missing from it.
     HistoryGap {
         /// From when.
         since_ms: u64,
         /// What went wrong.
         why: Clean,
+    },
+    /// The engine read its configuration anew; rollouts that are open keep theirs.
+    ConfigReloaded {
+        /// SHA-256 (hex) of what holds from now on.
+        hash: String,
+        /// What changed, key by key, secrets left out; at most
+        /// [`CHANGES_MAX`] lines.
+        changes: Vec<Clean>,
+        /// Changes beyond those.
+        more: u32,
+    },
+    /// A person gave this engine a balancer that another engine held.
+    LeaseTaken {
+        /// Which one.
+        balancer: BalancerName,
+        /// Who held it.
+        from: Clean,
+        /// Why, as the person said.
+        reason: Clean,
     },
     /// Written by a newer Wheelhouse; this one may look but not drive.
     #[serde(other)]
@@ -323,6 +367,7 @@ impl Entry {
             Self::EngineStarted { .. } => "engine_started",
             Self::RolloutStarted { .. } => "rollout_started",
             Self::InstanceIntended { .. } => "instance_intended",
+            Self::InstanceFound { .. } => "instance_found",
             Self::InstanceUp { .. } => "instance_up",
             Self::InstanceFailed { .. } => "instance_failed",
             Self::SmokeFinished { .. } => "smoke_finished",
@@ -343,7 +388,10 @@ impl Entry {
             Self::StopIntended { .. } => "stop_intended",
             Self::InstanceStopped { .. } => "instance_stopped",
             Self::Refused { .. } => "refused",
+            Self::Noted { .. } => "noted",
             Self::HistoryGap { .. } => "history_gap",
+            Self::ConfigReloaded { .. } => "config_reloaded",
+            Self::LeaseTaken { .. } => "lease_taken",
             Self::Unknown => "unknown",
         }
     }
@@ -353,6 +401,7 @@ impl Entry {
         match self {
             Self::RolloutStarted { spec, .. } => Some(&spec.placement),
             Self::InstanceIntended { placement, .. }
+            | Self::InstanceFound { placement, .. }
             | Self::InstanceUp { placement, .. }
             | Self::InstanceFailed { placement, .. }
             | Self::SmokeFinished { placement, .. }
@@ -372,8 +421,13 @@ impl Entry {
             | Self::DrainBegun { placement, .. }
             | Self::StopIntended { placement, .. }
             | Self::InstanceStopped { placement, .. }
-            | Self::Refused { placement, .. } => Some(placement),
-            Self::EngineStarted { .. } | Self::HistoryGap { .. } | Self::Unknown => None,
+            | Self::Refused { placement, .. }
+            | Self::Noted { placement, .. } => Some(placement),
+            Self::EngineStarted { .. }
+            | Self::HistoryGap { .. }
+            | Self::ConfigReloaded { .. }
+            | Self::LeaseTaken { .. }
+            | Self::Unknown => None,
         }
     }
 

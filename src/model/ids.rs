@@ -115,6 +115,10 @@ name_type!(
     BalancerName, "balancer name", 64, b"._-", "letters, digits and . _ -, beginning with a letter or digit"
 );
 name_type!(
+    /// A source of metrics, as `[metrics.NAME]` names it.
+    MetricsName, "metrics name", 64, b"._-", "letters, digits and . _ -, beginning with a letter or digit"
+);
+name_type!(
     /// A balancer's server entry; safe to put into a HAProxy command line.
     ServerName, "server name", 64, b"._-", "letters, digits and . _ -, beginning with a letter or digit"
 );
@@ -122,6 +126,12 @@ name_type!(
     /// A version as people write it. At most 32 ASCII characters: the history's column holds no
     /// more, and look-alike letters have no place in a name that decides what runs.
     Version, "version", 32, b"._+-", "ASCII letters, digits and . _ + -, beginning with a letter or digit"
+);
+
+name_type!(
+    /// What whoever deploys calls their request, so that asking again begins nothing twice: a
+    /// pipeline's run, a commit.
+    RequestId, "request id", 128, b"._:/+-", "letters, digits and . _ : / + -, beginning with a letter or digit"
 );
 
 /// One service in one environment: what a rollout acts on. Written `service@environment`.

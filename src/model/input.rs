@@ -1,11 +1,13 @@
 //! Everything that can happen to the engine, in one closed list and one order.
 
-use super::command::Command;
+use super::command::{Command, Refusal};
+use super::container::Container;
 use super::effect::EffectKey;
+use super::metrics::MetricsReading;
 use super::world::{BalancerReading, RuntimeReading, SmokeReport};
 use super::{
-    Actor, BalancerName, Clean, EffectId, Placement, ReleaseId, RolloutId, RuntimeName, Seq,
-    ServerName,
+    Actor, BalancerName, Clean, EffectId, Entry, MetricsName, Placement, ReleaseId, RolloutId,
+    RuntimeName, Seq, ServerName,
 };
 use serde::{Deserialize, Serialize};
 
@@ -19,16 +21,28 @@ pub struct Input {
 }
 
 /// What happened.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the commonest is the largest: a box would cost an allocation per answer"
+)]
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// This engine process began.
     Started(EngineInfo),
     /// A person asked for something.
     Command(Asked),
+    /// A person asked for what they may not.
+    Denied(Denied),
+    /// Something happened to the engine itself that belongs into the history.
+    Fact(Fact),
     /// An effect ended, or was given up.
     Settled(Settled),
     /// A timer rang.
     Wake,
+    /// A balancer was looked over, as before every deploy.
+    Inspected(Inspection),
+    /// A runtime was looked over, as before every deploy.
+    RuntimeInspected(Box<RuntimeInspection>),
     /// Records up to this one are durable.
     Appended {
         /// The last durable seq.
@@ -59,6 +73,32 @@ pub struct Asked {
     pub rollout: RolloutId,
     /// An unused id, should a release be made.
     pub release: ReleaseId,
+}
+
+/// A command whose caller may not give it. It was not looked at, only refused.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Denied {
+    /// Ties the answer to the asker.
+    pub request: u64,
+    /// Who asked, as the kernel says.
+    pub by: Actor,
+    /// Where.
+    pub placement: Placement,
+    /// Which verb.
+    pub verb: &'static str,
+    /// Why not.
+    pub refusal: Refusal,
+}
+
+/// What happened to the engine itself, to be recorded before it is acted on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fact {
+    /// Ties the answer to the asker.
+    pub request: u64,
+    /// Who caused it.
+    pub by: Actor,
+    /// What it is.
+    pub entry: Box<Entry>,
 }
 
 /// Who this engine is.
@@ -107,6 +147,34 @@ pub struct Settled {
     pub seen: Option<Observation>,
 }
 
+/// Whether a balancer's backend is fit to carry a rollout.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Inspection {
+    /// Whose.
+    pub placement: Placement,
+    /// Which balancer.
+    pub balancer: BalancerName,
+    /// What makes it unfit, each line with the mend; an unread balancer is unfit too.
+    pub unfit: Vec<Clean>,
+    /// What people should expect of it.
+    pub notes: Vec<Clean>,
+}
+
+/// Whether a runtime is fit to run a release.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RuntimeInspection {
+    /// Whose.
+    pub placement: Placement,
+    /// Which runtime.
+    pub runtime: RuntimeName,
+    /// What makes it unfit, each line with the mend; an unread runtime is unfit too.
+    pub unfit: Vec<Clean>,
+    /// What people should expect of it.
+    pub notes: Vec<Clean>,
+    /// What the release's image is now; `None` where there is none, or it was not found out.
+    pub pinned: Option<Container>,
+}
+
 /// Something seen of the world.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Observation {
@@ -127,6 +195,15 @@ pub enum Observation {
         runtime: RuntimeName,
         /// What it said, or why it did not.
         reading: Result<RuntimeReading, Clean>,
+    },
+    /// A source of metrics.
+    Metrics {
+        /// Whose.
+        placement: Placement,
+        /// Which source.
+        source: MetricsName,
+        /// What it said, or why it did not.
+        reading: Result<MetricsReading, Clean>,
     },
     /// One probe.
     Probe {

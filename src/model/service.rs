@@ -1,6 +1,8 @@
 //! A service in an environment, as the configuration resolved it. A rollout keeps the copy it
 //! started with, so that a later edit of the file changes nothing under way.
 
+use super::container::Container;
+use super::metrics::MetricsSource;
 use super::{BalancerName, Name, Placement, ReleaseId, RuntimeName, ServerName, Version};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -13,9 +15,10 @@ pub struct ServiceSpec {
     pub placement: Placement,
     /// Whether forward moves ask for the environment's name.
     pub protected: bool,
-    /// Runtimes the instances run on. One in this version.
+    /// Runtimes the instances run on, at least one.
     pub runtimes: Vec<RuntimeName>,
-    /// Balancers in front of them, each with its backend. One in this version.
+    /// Balancers in front of them, each with its backend; at least one. A share counts once every
+    /// one shows it.
     pub balancers: Vec<Backend>,
     /// The balancer's fixed servers, at least twice `instances`.
     pub servers: Vec<Server>,
@@ -31,6 +34,9 @@ pub struct ServiceSpec {
     pub canary: CanarySettings,
     /// What the judge holds against the new release.
     pub analysis: AnalysisSettings,
+    /// Sources of metrics that confirm what the balancers count.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<MetricsSource>,
     /// SHA-256 (hex) of the configuration this came from.
     pub config_hash: String,
 }
@@ -39,6 +45,14 @@ impl ServiceSpec {
     /// Instances a canary runs: its own count, else the service's.
     pub fn canary_instances(&self) -> u32 {
         self.canary.instances.unwrap_or(self.instances)
+    }
+
+    /// The runtime that runs the instance behind a server.
+    pub fn runtime_of(&self, server: &ServerName) -> Option<&RuntimeName> {
+        let named = self.servers.iter().find(|s| s.name == *server);
+        named
+            .and_then(|server| server.runtime.as_ref())
+            .or(self.runtimes.first())
     }
 
     /// The address of a server, if the configuration knows it.
@@ -66,6 +80,9 @@ pub struct Server {
     pub name: ServerName,
     /// Where the instance behind it listens.
     pub address: SocketAddr,
+    /// The runtime its instance runs on; the service's first one when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<RuntimeName>,
 }
 
 /// How an instance is started. `{version}`, `{port}`, `{address}` and `{server}` in arguments
@@ -80,6 +97,45 @@ pub struct Workload {
     pub directory: Option<String>,
     /// Between the polite and the final stop signal.
     pub stop_grace_ms: u64,
+    /// How it is made as a container, where a runtime of containers runs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<Box<Container>>,
+}
+
+impl Workload {
+    /// The workload of one release: the version filled in.
+    pub fn of_version(&self, version: &Version) -> Self {
+        let fill = |text: &String| text.replace("{version}", version.as_str());
+        let variable = |(name, value): (&String, &String)| (name.clone(), fill(value));
+        Self {
+            command: self.command.iter().map(fill).collect(),
+            env: self.env.iter().map(variable).collect(),
+            container: self
+                .container
+                .as_ref()
+                .map(|it| Box::new(it.of_version(version))),
+            ..self.clone()
+        }
+    }
+
+    /// The workload of one instance: what differs between instances filled in. The version was
+    /// filled in when the release was made; other braces stay.
+    pub fn of_instance(&self, server: &ServerName, address: SocketAddr) -> Self {
+        let container = self.container.as_ref();
+        let at = container.map_or(address, |container| container.listens(address));
+        let fill = |text: &String| {
+            text.replace("{port}", &at.port().to_string())
+                .replace("{address}", &at.to_string())
+                .replace("{server}", server.as_str())
+        };
+        let variable = |(name, value): (&String, &String)| (name.clone(), fill(value));
+        Self {
+            command: self.command.iter().map(fill).collect(),
+            env: self.env.iter().map(variable).collect(),
+            container: container.map(|it| Box::new(it.of_instance(server, address))),
+            ..self.clone()
+        }
+    }
 }
 
 /// What one deploy made: it never changes and is never reused by another deploy.
@@ -163,6 +219,9 @@ pub struct CanarySettings {
     pub max_soak_factor: u32,
     /// Instances of the canary; the service's own count when absent.
     pub instances: Option<u32>,
+    /// A new instance may get at most so many times the load of an old one; absent: not judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_load_factor: Option<f64>,
     /// The old release stays warm this long after the last step.
     pub keep_warm_ms: u64,
     /// An instance that does not fall idle is stopped after this long.
@@ -196,4 +255,40 @@ pub struct AnalysisSettings {
     pub mean_vs_stable: Option<f64>,
     /// Own probes passed ÷ made over the last 60 s below which the release fails, 0–1.
     pub infrastructure_health: Option<f64>,
+    /// CPU used ÷ what may be used, 0–1, above which the release fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<f64>,
+    /// Memory used ÷ what may be used, 0–1, above which the release fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<f64>,
+    /// Disk used ÷ its size, 0–1, above which the release fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<f64>,
+    /// Scrapes answered ÷ made, 0–1, below which the release fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uptime: Option<f64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_differs_between_instances_is_filled_in_and_other_braces_stay() {
+        let workload = Workload {
+            command: vec!["--at {address} -p {port} {server} {\"json\":1}".into()],
+            env: BTreeMap::from([("ME".into(), "{server}".into())]),
+            directory: None,
+            stop_grace_ms: 0,
+            container: None,
+        };
+        let server = "web1".parse().expect("a name");
+        let address = "127.0.0.1:18001".parse().expect("an address");
+        let filled = workload.of_instance(&server, address);
+        assert_eq!(
+            filled.command,
+            ["--at 127.0.0.1:18001 -p 18001 web1 {\"json\":1}"]
+        );
+        assert_eq!(filled.env["ME"], "web1");
+    }
 }

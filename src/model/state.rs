@@ -1,15 +1,17 @@
 //! What the records say. Folded from the history alone, so every engine that reads the same
 //! history holds the same state.
 
+use super::command::Refusal;
 use super::entry::{Actor, Shares, WeightReason};
 use super::service::{Release, ServiceSpec, Step};
 use super::verdict::{Verdict, VerdictClass};
 use super::world::SmokeReport;
 use super::{
-    BalancerName, Clean, EffectId, Placement, ReleaseId, RolloutId, RolloutNumber, Seq, ServerName,
+    BalancerName, Clean, EffectId, Placement, ReleaseId, RequestId, RolloutId, RolloutNumber, Seq,
+    ServerName, Version,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Everything that is recorded, folded.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -26,6 +28,51 @@ pub struct State {
     pub newer: bool,
     /// By placement.
     pub placements: BTreeMap<Placement, PlacementState>,
+    /// The newest deploys that carried a request id, oldest first; the history knows all.
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    pub requests: VecDeque<Requested>,
+}
+
+impl State {
+    /// The deploy that a request began, if it is among the newest.
+    pub fn requested(&self, id: &RequestId) -> Option<&Requested> {
+        self.requests.iter().rev().find(|request| request.id == *id)
+    }
+}
+
+/// A deploy that carried a request id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Requested {
+    /// What the asker called it.
+    pub id: RequestId,
+    /// The rollout it began.
+    pub number: RolloutNumber,
+    /// Where.
+    pub placement: Placement,
+    /// Of which version.
+    pub version: Version,
+}
+
+impl Requested {
+    /// The rollout it began, for whoever asks for the same deploy again.
+    ///
+    /// # Errors
+    /// [`Refusal::Impossible`] for any other deploy: an id names one request for ever.
+    pub fn check(
+        &self,
+        placement: &Placement,
+        version: &Version,
+    ) -> Result<RolloutNumber, Refusal> {
+        if self.placement == *placement && self.version == *version {
+            return Ok(self.number);
+        }
+        Err(Refusal::Impossible {
+            why: Clean::new(&format!(
+                "request {} began {}, the deploy of {} {}; give another deploy another id",
+                self.id, self.number, self.placement, self.version
+            )),
+        })
+    }
 }
 
 /// What is recorded of one service in one environment.
@@ -109,7 +156,10 @@ pub struct Instance {
     pub release: ReleaseId,
     /// The intent that began or ends it.
     pub intent: EffectId,
-    /// When that was.
+    /// The rollout that was open when it was begun.
+    #[serde(default)]
+    pub rollout: Option<RolloutNumber>,
+    /// Since when it has its status.
     pub since_ms: u64,
     /// How far it is.
     pub status: InstanceStatus,
@@ -294,8 +344,18 @@ pub enum HoldReason {
     TooFewRequests,
     /// The soak ended without a verdict that lets it go on.
     Inconclusive,
+    /// The next step would put too much on the new instances that are up.
+    Capacity {
+        /// How much, and what would do.
+        text: Clean,
+    },
     /// The step asks for a person.
     PauseStep,
+    /// Something a forward move depends on cannot be seen: a host, or a balancer.
+    OutOfSight {
+        /// Which, and why.
+        text: Clean,
+    },
     /// The balancer does not take the weight.
     Shift {
         /// What it says.

@@ -92,6 +92,9 @@ pub struct Counters {
     pub errors: u64,
     /// Latencies, where the balancer counts them.
     pub latency: Option<Histogram>,
+    /// Requests that ended without a latency where latencies are counted: a log line was lost.
+    #[serde(default)]
+    pub unmeasured: u64,
 }
 
 impl Counters {
@@ -99,6 +102,7 @@ impl Counters {
     pub fn add(&mut self, other: &Self) {
         self.requests += other.requests;
         self.errors += other.errors;
+        self.unmeasured += other.unmeasured;
         if let Some(theirs) = &other.latency {
             self.latency.get_or_insert_default().add(theirs);
         }
@@ -109,6 +113,7 @@ impl Counters {
         Some(Self {
             requests: self.requests.checked_sub(earlier.requests)?,
             errors: self.errors.checked_sub(earlier.errors)?,
+            unmeasured: self.unmeasured.checked_sub(earlier.unmeasured)?,
             latency: match (&self.latency, &earlier.latency) {
                 (Some(now), Some(then)) => Some(now.since(then)?),
                 (Some(now), None) => Some(now.clone()),
@@ -184,6 +189,12 @@ pub struct Finding {
     pub samples: u64,
     /// Requests it needs before it may judge.
     pub needs: u64,
+    /// Where the values come from; empty for the balancers' counters and our own probes.
+    #[serde(default, skip_serializing_if = "Clean::is_empty")]
+    pub source: Clean,
+    /// Why there is no value to judge, where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<Clean>,
 }
 
 /// The judge's verdict with its evidence.

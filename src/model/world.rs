@@ -1,8 +1,12 @@
 //! The latest observations, with their times. Never recorded; empty after every start.
 
+use super::container::Container;
 use super::effect::ServerSetting;
+use super::metrics::MetricsReading;
 use super::verdict::Counters;
-use super::{BalancerName, Clean, Placement, ReleaseId, RolloutId, RuntimeName, ServerName};
+use super::{
+    BalancerName, Clean, MetricsName, Placement, ReleaseId, RolloutId, RuntimeName, ServerName,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -24,10 +28,12 @@ pub struct PlacementWorld {
     pub balancers: BTreeMap<BalancerName, BalancerView>,
     /// Its runtimes.
     pub runtimes: BTreeMap<RuntimeName, RuntimeView>,
+    /// Its sources of metrics.
+    pub metrics: BTreeMap<MetricsName, MetricsView>,
     /// Our own probes, by server.
     pub probes: BTreeMap<ServerName, ProbeLog>,
-    /// What each server answered, in intervals of about a second, oldest first.
-    pub samples: BTreeMap<ServerName, VecDeque<Sample>>,
+    /// What each instance used, by server, oldest first.
+    pub usage: BTreeMap<ServerName, VecDeque<UsageSample>>,
     /// The newest smoke run.
     pub smoke: Option<SmokeReport>,
 }
@@ -43,8 +49,20 @@ pub struct BalancerView {
     pub reading: BalancerReading,
     /// Why it could not be read since.
     pub trouble: Option<Clean>,
+    /// What made it unfit for a rollout when it was last looked over.
+    pub unfit: Vec<Clean>,
+    /// What people should expect of it, by the same look.
+    pub notes: Vec<Clean>,
     /// What this engine last set and saw applied, in the balancer's present process.
     pub asserted: Option<BTreeMap<ServerName, ServerSetting>>,
+    /// Servers that a process which is gone may still be serving, and since when: what is left of
+    /// a reload is seen by nobody.
+    pub lingering: BTreeMap<ServerName, u64>,
+    /// When this engine last set it. No sample reaches over it: a step begins there, and is judged by
+    /// samples that lie within it.
+    pub set_ms: Option<u64>,
+    /// What each server answered through it, in intervals of about a second, oldest first.
+    pub samples: BTreeMap<ServerName, VecDeque<Sample>>,
 }
 
 /// One whole reading of a balancer's backend.
@@ -52,6 +70,9 @@ pub struct BalancerView {
 pub struct BalancerReading {
     /// Identity of the balancer's process (pid and start); counters and sessions belong to it.
     pub epoch: String,
+    /// What it says it is, with its version: "HAProxy 2.6.12".
+    #[serde(default)]
+    pub software: Clean,
     /// Its servers.
     pub servers: BTreeMap<ServerName, ServerView>,
 }
@@ -118,6 +139,19 @@ pub struct Sample {
     pub counters: Counters,
 }
 
+/// What one instance used at a time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UsageSample {
+    /// When.
+    pub at_ms: u64,
+    /// Of which release.
+    pub release: ReleaseId,
+    /// CPU used ÷ what it may use, 0–1.
+    pub cpu: Option<f64>,
+    /// Memory used ÷ what it may use, 0–1.
+    pub memory: Option<f64>,
+}
+
 /// A runtime as last read.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct RuntimeView {
@@ -129,6 +163,25 @@ pub struct RuntimeView {
     pub reading: RuntimeReading,
     /// Why it could not be read since.
     pub trouble: Option<Clean>,
+    /// What made it unfit for a rollout when it was last looked over.
+    pub unfit: Vec<Clean>,
+    /// What people should expect of it, by the same look.
+    pub notes: Vec<Clean>,
+    /// What the image asked about was at that look, with the shape taken from elsewhere filled in.
+    pub pinned: Option<Container>,
+}
+
+/// A source of metrics as last asked.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct MetricsView {
+    /// When it last answered.
+    pub read_ms: Option<u64>,
+    /// When asking it was last tried.
+    pub tried_ms: u64,
+    /// Its newest answers with their times, oldest first.
+    pub readings: VecDeque<(u64, MetricsReading)>,
+    /// Why it has not answered since.
+    pub trouble: Option<Clean>,
 }
 
 /// One whole reading of a runtime's instances of a placement.
@@ -136,6 +189,9 @@ pub struct RuntimeView {
 pub struct RuntimeReading {
     /// Identity of the runtime's process.
     pub epoch: String,
+    /// What it says it is, with its version.
+    #[serde(default)]
+    pub software: Clean,
     /// Its instances, by the server they stand behind.
     pub instances: BTreeMap<ServerName, InstanceView>,
 }
@@ -153,8 +209,42 @@ pub struct InstanceView {
     pub restarts: u32,
     /// Whether the runtime starts it again when it exits.
     pub keep_running: bool,
-    /// Why it is not running; `None` while it runs.
+    /// Why it is not running; `None` while it runs or is about to begin.
     pub exited: Option<Clean>,
+    /// What it waits for before it can begin, e.g. its image.
+    #[serde(default)]
+    pub waiting: Option<Clean>,
+    /// What the runtime knows it by, e.g. a container's id.
+    #[serde(default)]
+    pub identity: Option<Clean>,
+    /// Processor time used since the reading before, in percent of one processor.
+    #[serde(default)]
+    pub cpu_percent: Option<f64>,
+    /// Memory in use, without what the kernel would give back.
+    #[serde(default)]
+    pub memory_bytes: Option<u64>,
+    /// Memory it may use.
+    #[serde(default)]
+    pub memory_limit_bytes: Option<u64>,
+}
+
+impl InstanceView {
+    /// An instance of a release of which nothing else is known: not running, never restarted.
+    pub fn of(release: ReleaseId) -> Self {
+        Self {
+            release,
+            pid: 0,
+            started_ms: 0,
+            restarts: 0,
+            keep_running: false,
+            exited: None,
+            waiting: None,
+            identity: None,
+            cpu_percent: None,
+            memory_bytes: None,
+            memory_limit_bytes: None,
+        }
+    }
 }
 
 /// Our own probes of one instance, newest last.
