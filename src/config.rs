@@ -7,30 +7,48 @@
 //! balancer really is as configured is for `doctor` to say.
 
 pub mod accepted;
+mod balancer_log;
 mod check;
 pub mod console;
+mod container;
 pub mod defaults;
+mod difference;
+mod docker;
 pub mod durations;
 pub mod errors;
 mod file;
+mod limits;
+pub mod metrics;
+mod policy;
 mod reader;
 mod relations;
 mod request;
 mod resolve;
+pub mod roles;
+mod salvage;
 mod search;
 mod service;
 mod strategy;
 mod suggest;
+pub mod system;
 mod tree;
 pub mod world;
 
 pub use console::{Attention, ConsoleSettings, KeyBinding, Toggle};
+pub use difference::Written;
+pub use docker::{DaemonAt, DockerSettings, LoginRef, TlsFiles};
 pub use errors::{ConfigError, ConfigErrors, Position};
 pub use file::FILE_MAX_BYTES;
+pub use metrics::{Credentials, PrometheusSettings};
+pub use roles::Access;
+pub use salvage::state_dir_as_written;
 pub use search::{LOCAL_FILE, SYSTEM_FILE, VARIABLE, paths};
+pub use system::{Home, Ownership, ownership, policy_file, runtime_dir, system_file};
 pub use world::{BalancerSettings, EnvSettings, HaproxySettings, RuntimeSettings, Shares};
 
-use crate::model::{BalancerName, EnvName, Placement, RuntimeName, ServiceName, ServiceSpec};
+use crate::model::{
+    BalancerName, EnvName, MetricsName, Placement, RuntimeName, ServiceName, ServiceSpec,
+};
 use errors::Problems;
 use file::Files;
 use std::collections::BTreeMap;
@@ -44,9 +62,11 @@ pub struct Config {
     console: ConsoleSettings,
     keys: Vec<KeyBinding>,
     state_dir: Option<PathBuf>,
+    access: Access,
     environments: BTreeMap<EnvName, EnvSettings>,
     runtimes: BTreeMap<RuntimeName, RuntimeSettings>,
     balancers: BTreeMap<BalancerName, BalancerSettings>,
+    metrics: BTreeMap<MetricsName, PrometheusSettings>,
     placements: BTreeMap<Placement, Placed>,
 }
 
@@ -68,6 +88,8 @@ pub struct Loaded {
     pub paths: Vec<PathBuf>,
     /// SHA-256 (hex) over the bytes of all files in order: what `cat FILES | sha256sum` prints.
     pub hash: String,
+    /// What is written in them.
+    pub written: Written,
 }
 
 /// A service that is not in an environment. The text says where it is.
@@ -86,7 +108,7 @@ pub struct NotPlaced {
 pub struct NoStateDir;
 
 impl Config {
-    /// Loads and merges files. Relative paths written in a file begin at that file's directory.
+    /// Loads and merges files; for the system engine's, the policy file beside it too. Relative paths written in a file begin at that file's directory.
     ///
     /// # Errors
     /// With every fault of every file. Files that cannot be read, or are no TOML, are reported
@@ -101,7 +123,14 @@ impl Config {
             )
             .into());
         }
-        Self::of_files(&Files::read(paths).map_err(ConfigErrors)?)
+        let mut all = paths.to_vec();
+        let policy = system::policy_file();
+        let bounded = system::ownership(paths) == Ownership::System;
+        // A link that leads nowhere must be found too, and then complain.
+        if bounded && policy.symlink_metadata().is_ok() && !all.contains(&policy) {
+            all.push(policy);
+        }
+        Self::of_files(&Files::read(&all).map_err(ConfigErrors)?)
     }
 
     /// As [`Config::load`], from texts with the paths they go by.
@@ -127,6 +156,7 @@ impl Config {
                 warnings,
                 paths: files.paths(),
                 hash,
+                written: root.as_ref().map(Written::of).unwrap_or_default(),
             }),
             _ => Err(ConfigErrors(errors)),
         }
@@ -211,6 +241,11 @@ impl Config {
         self.balancers.iter()
     }
 
+    /// Every source of metrics, in order.
+    pub fn metrics(&self) -> impl Iterator<Item = (&MetricsName, &PrometheusSettings)> {
+        self.metrics.iter()
+    }
+
     /// Whether any environment is protected.
     pub fn has_protected(&self) -> bool {
         self.environments.values().any(|env| env.protected)
@@ -228,6 +263,11 @@ impl Config {
             .ok_or(NoStateDir)
     }
 
+    /// Who may use a system engine; a personal one is its user's alone.
+    pub fn access(&self) -> &Access {
+        &self.access
+    }
+
     /// The screen's settings.
     pub fn console(&self) -> &ConsoleSettings {
         &self.console
@@ -239,13 +279,45 @@ impl Config {
     }
 }
 
+impl Loaded {
+    /// Where the engine of this configuration lives.
+    ///
+    /// # Errors
+    /// When it is a personal one, none is configured and the user has no home.
+    pub fn home(&self) -> Result<Home, NoStateDir> {
+        let ownership = system::ownership(&self.paths);
+        Ok(match ownership {
+            Ownership::Personal => {
+                let dir = self.config.state_dir()?;
+                Home {
+                    ownership,
+                    state_dir: dir.clone(),
+                    socket_dir: dir,
+                }
+            }
+            Ownership::System => {
+                let written = self.config.state_dir.clone();
+                Home {
+                    ownership,
+                    state_dir: written.unwrap_or_else(system::state_dir),
+                    socket_dir: system::runtime_dir(),
+                }
+            }
+        })
+    }
+}
+
 /// Who else may write the files: an error where an environment is protected, else a warning.
 fn report_exposure(files: &Files, root: &Node, problems: &Problems<'_>) {
     let protected = writes_protected(root);
+    let policy = policy::file(root);
     for (index, file) in files.iter().enumerate() {
         for exposure in &file.exposure {
             let place = Place::file(index);
-            if protected {
+            if policy == Some(index) {
+                let what = format!("{}, and it holds the policy", exposure.what);
+                problems.error(&place, what, exposure.mend.as_str());
+            } else if protected {
                 let what = format!("{}, and it protects an environment", exposure.what);
                 problems.error(&place, what, exposure.mend.as_str());
             } else {

@@ -22,6 +22,8 @@ pub const ROOT: Accepted = Accepted {
         "metrics",
         "canary",
         "analysis",
+        "roles",
+        "policy",
         "console",
         "keys",
     ],
@@ -32,11 +34,14 @@ pub const SERVICE: Accepted = Accepted {
     table: "service.*",
     keys: &[
         "command",
+        "image",
+        "port",
         "listen",
         "instances",
         "directory",
         "stop_grace",
         "variables",
+        "container",
         "servers",
         "backend",
         "health",
@@ -51,6 +56,34 @@ pub const SERVICE: Accepted = Accepted {
 pub const SERVICE_ENV: Accepted = Accepted {
     table: "service.*.env.*",
     keys: SERVICE.keys.split_at(SERVICE.keys.len() - 1).0,
+};
+
+/// How an instance is made as a container.
+pub const CONTAINER: Accepted = Accepted {
+    table: "service.*.container",
+    keys: &[
+        "clone",
+        "command",
+        "entrypoint",
+        "directory",
+        "env_file",
+        "secrets",
+        "labels",
+        "volumes",
+        "networks",
+        "memory",
+        "cpus",
+        "user",
+        "cap_add",
+        "cap_drop",
+        "ulimits",
+        "stop_signal",
+        "log_driver",
+        "log_options",
+        "extra_hosts",
+        "read_only",
+        "tmpfs",
+    ],
 };
 
 /// When an instance counts as healthy.
@@ -85,6 +118,7 @@ pub const CANARY: Accepted = Accepted {
         "min_requests",
         "max_soak_factor",
         "instances",
+        "max_load_factor",
         "keep_warm",
         "drain_timeout",
         "shift_timeout",
@@ -112,19 +146,43 @@ pub const ANALYSIS: Accepted = Accepted {
         "latency_p99_vs_stable",
         "mean_vs_stable",
         "infrastructure_health",
+        "cpu",
+        "memory",
+        "disk",
+        "uptime",
     ],
 };
 
 /// An environment.
 pub const ENV: Accepted = Accepted {
     table: "env.*",
-    keys: &["protected", "runtime", "balancers", "accent"],
+    keys: &["protected", "runtime", "balancers", "metrics", "accent"],
+};
+
+/// A server written as a table.
+pub const SERVER: Accepted = Accepted {
+    table: "service.*.servers.*",
+    keys: &["address", "runtime"],
 };
 
 /// A runtime of kind `host`.
 pub const RUNTIME: Accepted = Accepted {
     table: "runtime.*",
     keys: &["kind", "socket"],
+};
+
+/// A runtime of kind `docker`.
+pub const RUNTIME_DOCKER: Accepted = Accepted {
+    table: "runtime.*",
+    keys: &[
+        "kind", "host", "context", "tls_ca", "tls_cert", "tls_key", "registry",
+    ],
+};
+
+/// The login for a registry.
+pub const REGISTRY: Accepted = Accepted {
+    table: "runtime.*.registry.*",
+    keys: &["user", "password"],
 };
 
 /// A balancer of kind `host`.
@@ -136,7 +194,67 @@ pub const BALANCER_HOST: Accepted = Accepted {
 /// A balancer of kind `haproxy`.
 pub const BALANCER_HAPROXY: Accepted = Accepted {
     table: "balancer.*",
-    keys: &["kind", "socket", "state_file", "backend", "shares"],
+    keys: &["kind", "socket", "state_file", "log", "backend", "shares"],
+};
+
+/// A source of metrics of kind `prometheus`.
+pub const METRICS: Accepted = Accepted {
+    table: "metrics.*",
+    keys: &[
+        "kind",
+        "url",
+        "preset",
+        "selector",
+        "scrape_interval",
+        "window",
+        "token",
+        "user",
+        "password",
+        "ca",
+        "http_sd",
+        "file_sd",
+        "queries",
+    ],
+};
+
+/// Questions of one's own to a source of metrics.
+pub const QUERIES: Accepted = Accepted {
+    table: "metrics.*.queries",
+    keys: &[
+        "requests", "errors", "latency", "mean", "cpu", "memory", "disk", "uptime", "series",
+    ],
+};
+
+/// Who may use a system engine.
+pub const ROLES: Accepted = Accepted {
+    table: "roles",
+    keys: &["viewer", "operator", "socket_group"],
+};
+
+/// To whom a role is granted.
+pub const GRANT: Accepted = Accepted {
+    table: "roles.*",
+    keys: &["users", "groups"],
+};
+
+/// What bounds all other settings.
+pub const POLICY: Accepted = Accepted {
+    table: "policy",
+    keys: &["env"],
+};
+
+/// The bounds of one environment.
+pub const POLICY_ENV: Accepted = Accepted {
+    table: "policy.env.*",
+    keys: &[
+        "protected",
+        "min_soak",
+        "min_steps",
+        "max_first_weight",
+        "min_requests",
+        "max_error_ratio",
+        "max_failures",
+    ],
 };
 
 /// The screen.
@@ -153,10 +271,11 @@ pub const CONSOLE: Accepted = Accepted {
 };
 
 /// Every kind of table, for those who list or document them.
-pub const TABLES: [&Accepted; 13] = [
+pub const TABLES: &[&Accepted] = &[
     &ROOT,
     &SERVICE,
     &SERVICE_ENV,
+    &CONTAINER,
     &HEALTH,
     &SMOKE,
     &CANARY,
@@ -164,7 +283,16 @@ pub const TABLES: [&Accepted; 13] = [
     &ANALYSIS,
     &ENV,
     &RUNTIME,
+    &RUNTIME_DOCKER,
+    &REGISTRY,
+    &SERVER,
     &BALANCER_HOST,
     &BALANCER_HAPROXY,
+    &METRICS,
+    &QUERIES,
+    &ROLES,
+    &GRANT,
+    &POLICY,
+    &POLICY_ENV,
     &CONSOLE,
 ];

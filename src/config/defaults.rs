@@ -31,6 +31,15 @@ pub const HAPROXY_BACKEND: &str = "be_{service}";
 /// Name pattern of a service's backend in the host's proxy.
 pub const HOST_BACKEND: &str = "{service}.{env}";
 
+/// Between two scrapes of a source of metrics.
+pub const SCRAPE_MS: u64 = 15_000;
+
+/// How far back a question to a source of metrics looks, unless four scrapes take longer.
+pub const WINDOW_MS: u64 = 60_000;
+
+/// Scrapes that a window and a soak must span.
+pub const SCRAPES_MIN: u64 = 4;
+
 /// How traffic moves.
 pub fn canary() -> CanarySettings {
     let step = |weight_percent| Step {
@@ -43,6 +52,7 @@ pub fn canary() -> CanarySettings {
         min_requests: 300,
         max_soak_factor: 3,
         instances: None,
+        max_load_factor: Some(1.2),
         keep_warm_ms: 30 * 60_000,
         drain_timeout_ms: 30_000,
         shift_timeout_ms: 30_000,
@@ -63,6 +73,10 @@ pub fn analysis() -> AnalysisSettings {
         latency_p99_vs_stable: Some(1.3),
         mean_vs_stable: Some(2.0),
         infrastructure_health: Some(0.95),
+        cpu: Some(0.80),
+        memory: Some(0.85),
+        disk: Some(0.90),
+        uptime: Some(0.999),
     }
 }
 

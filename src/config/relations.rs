@@ -6,17 +6,52 @@ use super::defaults;
 use super::durations;
 use super::errors::Problems;
 use super::reader::Located;
-use super::service::{ServiceText, instance_ip};
+use super::service::{Instances, ServiceText, instance_ip};
+use super::suggest;
 use super::world::BalancerSettings;
-use crate::model::service::{AnalysisSettings, Server};
-use crate::model::{Name, Placement};
+use crate::model::service::Server;
+use crate::model::{Name, Placement, RuntimeName};
 use std::net::SocketAddr;
 
 /// What tells an instance from its neighbours.
 const OWN_MARKS: [&str; 3] = ["{port}", "{address}", "{server}"];
 
+/// What the runtimes run must be there: a program and a way to learn where to listen, or an image.
+pub(super) fn workload(text: &ServiceText, kind: Instances, problems: &Problems<'_>) {
+    match kind {
+        Instances::Processes => command(text, problems),
+        Instances::Containers => image(text, problems),
+    }
+}
+
+fn image(text: &ServiceText, problems: &Problems<'_>) {
+    if !text.image_is_written {
+        let mend = "add the image its containers are made of, e.g. image = \"shop:{version}\"";
+        problems.error(&text.place.of_key("image"), "is missing", mend);
+    }
+    if text.servers.is_none() {
+        let mend = "name the host ports at which containers are published, \
+                    e.g. servers = { web1 = \"127.0.0.1:18001\" }";
+        problems.error(&text.place.of_key("servers"), "is missing", mend);
+    }
+    let Some(container) = &text.container else {
+        return;
+    };
+    if !container.value.image.contains("{version}") {
+        let what = "names the same image for every version";
+        let mend = "put {version} into it, e.g. image = \"shop:{version}\"";
+        problems.error(&container.place, what, mend);
+    }
+    let own_network = container.value.port.is_none();
+    if own_network && container.value.shape.networks.is_some() {
+        let what = "is missing: containers with networks of their own are reached at a port";
+        let mend = "add the port on which the service listens inside, e.g. port = 8080";
+        problems.error(&text.place.of_key("port"), what, mend);
+    }
+}
+
 /// There must be a command, and it should be able to learn where to listen.
-pub(super) fn workload(text: &ServiceText, problems: &Problems<'_>) {
+fn command(text: &ServiceText, problems: &Problems<'_>) {
     if !text.command_is_written {
         let mend = "add the program and its arguments, e.g. command = [\"./app\", \"{port}\"]";
         problems.error(&text.place.of_key("command"), "is missing", mend);
@@ -68,6 +103,27 @@ pub(super) fn times(text: &ServiceText, problems: &Problems<'_>) {
         problems.error(&text.analysis.place.of_key("no_data_abort"), what, mend);
     }
     soak(text, problems);
+}
+
+/// Errors an absolute limit needs to see before it can bind.
+const ERRORS_MIN: f64 = 5.0;
+
+/// A step that may pass on so few requests that its error limit could not have bound yet.
+pub(super) fn evidence(text: &ServiceText, problems: &Problems<'_>) {
+    let min_requests = text.canary.settings.min_requests;
+    let Some(limit) = text.analysis.settings.error_ratio else {
+        return;
+    };
+    let errors = min_requests as f64 * limit;
+    if limit > 0.0 && errors < ERRORS_MIN {
+        let needed = (ERRORS_MIN / limit).ceil();
+        let what = format!(
+            "{min_requests} requests at the limit of {limit} make {errors:.1} errors, and fewer \
+             than {ERRORS_MIN} are never judged: a step could pass before the limit can bind"
+        );
+        let mend = format!("raise min_requests to {needed}, or raise analysis.error_ratio");
+        problems.warning(&text.canary.place.of_key("min_requests"), what, mend);
+    }
 }
 
 fn soak(text: &ServiceText, problems: &Problems<'_>) {
@@ -147,6 +203,7 @@ fn derived(listen: &Located<SocketAddr>, i: u16) -> Located<Server> {
         value: Server {
             name: name.expect("invariant: s and a number is a server's name"),
             address: SocketAddr::new(ip, listen.value.port() + i),
+            runtime: None,
         },
         place: listen.place.clone(),
     }
@@ -170,20 +227,37 @@ fn configured_servers(
     servers.list.clone()
 }
 
-/// The analysis without the limits that a balancer without latencies cannot judge; those that were
-/// written are reported.
-pub(super) fn without_latencies(text: &ServiceText, problems: &Problems<'_>) -> AnalysisSettings {
-    for place in &text.analysis.latency_limits {
-        let what = "cannot be judged: HAProxy's counters carry no latencies";
-        let mend = "set it to false where HAProxy stands in front, or use the embedded balancer";
-        problems.error(place, what, mend);
+/// Every server's instance has one runtime: named where the environment has several.
+pub(super) fn homes(
+    runtimes: &[RuntimeName],
+    text: &ServiceText,
+    servers: &[Located<Server>],
+    problems: &Problems<'_>,
+) {
+    let known: Vec<_> = runtimes.iter().map(RuntimeName::as_str).collect();
+    for server in servers {
+        match &server.value.runtime {
+            Some(runtime) if !runtimes.contains(runtime) => {
+                let what = format!("runs on {runtime}, which this environment does not have");
+                let mend = suggest::mend(runtime.as_str(), known.iter().copied());
+                problems.error(&server.place, what, mend);
+            }
+            None if runtimes.len() > 1 && text.servers.is_some() => {
+                let what = format!("does not say on which of {} it runs", known.join(", "));
+                let mend = "write { address = \"IP:PORT\", runtime = \"NAME\" }";
+                problems.error(&server.place, what, mend);
+            }
+            _ => {}
+        }
     }
-    AnalysisSettings {
-        latency_p99_ms: None,
-        mean_ms: None,
-        latency_p99_vs_stable: None,
-        mean_vs_stable: None,
-        ..text.analysis.settings.clone()
+    let unused = runtimes.iter().find(|runtime| {
+        let runs_on = |server: &Located<Server>| server.value.runtime.as_ref() == Some(runtime);
+        runtimes.len() > 1 && !servers.iter().any(runs_on)
+    });
+    if let Some(runtime) = unused {
+        let what = format!("leaves runtime {runtime} of its environment without a server");
+        let mend = "give it a server, or take it out of the environment";
+        problems.warning(&text.place.of_key("servers"), what, mend);
     }
 }
 

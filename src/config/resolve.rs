@@ -6,16 +6,20 @@ use super::check::{self, BackendClaim, Claim};
 use super::console;
 use super::defaults;
 use super::errors::{Problems, quoted};
+use super::limits::{self, Supply};
+use super::policy::{self, Policy};
 use super::reader::{Located, Reader, parsed};
 use super::relations;
-use super::service::{self, ServiceText};
+use super::roles;
+use super::service::{self, Instances, ServiceText};
 use super::strategy;
 use super::suggest;
 use super::tree::{Node, Place, overlay};
-use super::world::{self, BalancerSettings, EnvSettings, WorldText};
+use super::world::{self, BalancerSettings, EnvSettings, RuntimeSettings, WorldText};
 use super::{Config, Placed};
+use crate::model::metrics::MetricsSource;
 use crate::model::service::Backend;
-use crate::model::{EnvName, Placement, ServiceName, ServiceSpec};
+use crate::model::{BalancerName, EnvName, Placement, ServiceName, ServiceSpec};
 use std::collections::BTreeMap;
 
 /// Entries of a service that an override replaces whole: half a list of servers is none.
@@ -24,7 +28,11 @@ const REPLACED_WHOLE: [&str; 1] = ["servers"];
 /// Makes settings of the tree. After a fault they are incomplete and must not be used.
 pub(super) fn resolve(root: &Node, hash: &str, problems: &Problems<'_>) -> Config {
     let reader = Reader::new(root, &ROOT, problems);
-    let world = world::read(root, problems);
+    let mut world = world::read(root, problems);
+    let policy = policy::read(root, problems);
+    for (name, env) in &mut world.environments {
+        env.protected = policy.protects(name, root, env.protected, problems);
+    }
     let absent = |key| Node::empty(root.place.of_key(key));
     let table = |key| root.get(key).cloned().unwrap_or_else(|| absent(key));
     let shared = Shared {
@@ -32,6 +40,7 @@ pub(super) fn resolve(root: &Node, hash: &str, problems: &Problems<'_>) -> Confi
         analysis: table("analysis"),
         hash,
         world: &world,
+        policy: &policy,
         problems,
     };
     // Once for themselves: a fault in them must show even where no service uses them.
@@ -54,7 +63,7 @@ pub(super) fn resolve(root: &Node, hash: &str, problems: &Problems<'_>) -> Confi
     check::addresses(&claims, problems);
     let backends: Vec<BackendClaim> = settled
         .iter_mut()
-        .filter_map(|s| s.backend.take())
+        .flat_map(|s| s.backends.drain(..))
         .collect();
     check::backends(&backends, problems);
     let state_dir = reader
@@ -64,6 +73,7 @@ pub(super) fn resolve(root: &Node, hash: &str, problems: &Problems<'_>) -> Confi
         console: console::settings(&table("console"), problems),
         keys: console::keys(&table("keys"), problems),
         state_dir,
+        access: roles::read(&table("roles"), problems),
         placements: settled
             .into_iter()
             .filter_map(|s| s.placed)
@@ -72,6 +82,7 @@ pub(super) fn resolve(root: &Node, hash: &str, problems: &Problems<'_>) -> Confi
         environments: world.environments,
         runtimes: world.runtimes,
         balancers: world.balancers,
+        metrics: world.metrics,
     }
 }
 
@@ -81,6 +92,7 @@ struct Shared<'a> {
     analysis: Node,
     hash: &'a str,
     world: &'a WorldText,
+    policy: &'a Policy,
     problems: &'a Problems<'a>,
 }
 
@@ -88,7 +100,7 @@ struct Shared<'a> {
 struct Settled {
     placed: Option<Placed>,
     claims: Vec<Claim>,
-    backend: Option<BackendClaim>,
+    backends: Vec<BackendClaim>,
 }
 
 impl Shared<'_> {
@@ -155,7 +167,33 @@ impl Shared<'_> {
             environment: env.clone(),
         };
         let text = service::read(&node, &SERVICE, self.problems);
+        let (canary, analysis) = (&text.canary.settings, &text.analysis.settings);
+        self.policy
+            .judge(env, &node, canary, analysis, self.problems);
         self.settle(placement, settings, text)
+    }
+
+    /// The sources of metrics of an environment.
+    fn metrics(&self, env: &EnvSettings) -> Vec<MetricsSource> {
+        let named = env.metrics.iter();
+        named
+            .filter_map(|name| Some(self.world.metrics.get(name)?.source(name)))
+            .collect()
+    }
+
+    /// What an environment's runtimes run; a mixture is reported.
+    fn instances(&self, env: &EnvSettings, text: &ServiceText) -> Instances {
+        let kind = |name| match self.world.runtimes.get(name) {
+            Some(RuntimeSettings::Docker(_)) => Instances::Containers,
+            _ => Instances::Processes,
+        };
+        let first = env.runtimes.first().map_or(Instances::Processes, kind);
+        if let Some(other) = env.runtimes.iter().find(|name| kind(name) != first) {
+            let what = format!("would run both as a program and, on {other}, as a container");
+            let mend = "name runtimes of one kind for the environment";
+            self.problems.error(&text.place, what, mend);
+        }
+        first
     }
 
     /// Judges what keys mean to each other and makes the spec.
@@ -164,51 +202,68 @@ impl Shared<'_> {
             .instances
             .as_ref()
             .map_or(defaults::INSTANCES, |found| found.value);
-        relations::workload(&text, self.problems);
+        let kind = self.instances(env, &text);
+        relations::workload(&text, kind, self.problems);
         relations::times(&text, self.problems);
+        relations::evidence(&text, self.problems);
         relations::canary_size(&text, instances, self.problems);
-        let balancer = env.balancers.first();
-        let behind = balancer.and_then(|name| self.world.balancers.get(name));
-        let servers = match behind {
+        let behind: Vec<_> = env
+            .balancers
+            .iter()
+            .filter_map(|name| Some((name, self.world.balancers.get(name)?)))
+            .collect();
+        let first = behind.first().map(|(_, settings)| *settings);
+        let servers = match first {
             Some(BalancerSettings::Haproxy(_)) => {
                 relations::servers_of_haproxy(&text, instances, self.problems)
             }
             _ => relations::servers_of_proxy(&text, instances, self.problems),
         };
-        let analysis = match behind {
-            Some(behind) if !behind.has_latencies() => {
-                relations::without_latencies(&text, self.problems)
-            }
-            _ => text.analysis.settings.clone(),
+        relations::homes(&env.runtimes, &text, &servers, self.problems);
+        let metrics = self.metrics(env);
+        limits::soak_spans_scrapes(&text, &metrics, self.problems);
+        let runtimes = &self.world.runtimes;
+        let known = |name| runtimes.get(name);
+        let supply = Supply {
+            balancer_latencies: behind.iter().all(|(_, settings)| settings.has_latencies()),
+            runtime_gauges: env
+                .runtimes
+                .iter()
+                .filter_map(known)
+                .all(RuntimeSettings::has_gauges),
+            metrics: &metrics,
         };
-        let backend = balancer.zip(behind).and_then(|(name, behind)| {
-            let backend = relations::backend(&placement, behind, &text, self.problems)?;
+        let analysis = limits::judgeable(&text, &supply, self.problems);
+        let claim = |(name, settings): &(&BalancerName, &BalancerSettings)| {
+            let backend = relations::backend(&placement, settings, &text, self.problems)?;
             Some(BackendClaim {
                 backend: Backend {
-                    balancer: name.clone(),
+                    balancer: (*name).clone(),
                     backend: backend.value,
                 },
                 by: placement.clone(),
                 place: backend.place,
             })
-        });
-        let listen = match behind {
+        };
+        let backends: Vec<_> = behind.iter().filter_map(claim).collect();
+        let listen = match first {
             Some(BalancerSettings::Haproxy(_)) => None,
             _ => text.listen.clone(),
         };
         let claims = relations::claims(&placement, listen.as_ref(), &servers);
-        let spec = backend.as_ref().map(|claim| ServiceSpec {
+        let spec = (!backends.is_empty()).then(|| ServiceSpec {
             placement,
             protected: env.protected,
             runtimes: env.runtimes.clone(),
-            balancers: vec![claim.backend.clone()],
+            balancers: backends.iter().map(|claim| claim.backend.clone()).collect(),
             servers: servers.into_iter().map(|server| server.value).collect(),
             instances,
-            workload: text.workload(),
+            workload: text.workload(kind),
             health: text.health.value,
             smoke: text.smoke,
             canary: text.canary.settings,
             analysis,
+            metrics,
             config_hash: self.hash.to_owned(),
         });
         Settled {
@@ -217,7 +272,7 @@ impl Shared<'_> {
                 listen: listen.map(|listen| listen.value),
             }),
             claims,
-            backend,
+            backends,
         }
     }
 }

@@ -25,7 +25,7 @@ pub fn paths(explicit: &[PathBuf]) -> Result<Vec<PathBuf>, ConfigErrors> {
     let user = BaseDirs::new().map(|dirs| dirs.config_dir().join("wheelhouse/config.toml"));
     let candidates: Vec<PathBuf> = std::iter::once(PathBuf::from(LOCAL_FILE))
         .chain(user)
-        .chain(std::iter::once(PathBuf::from(SYSTEM_FILE)))
+        .chain(std::iter::once(super::system::system_file()))
         .collect();
     // A link that leads nowhere must be found too, and then complain; so no `exists`.
     let is_there = |path: &Path| path.symlink_metadata().is_ok();

@@ -1,15 +1,17 @@
 //! Reads `[service.NAME]`, whole or as it is in one environment: each key for itself. What keys
 //! mean to each other is judged in `resolve`.
 
-use super::accepted::Accepted;
+use super::accepted::{Accepted, SERVER};
+use super::container;
 use super::defaults;
 use super::errors::{Problems, quoted};
 use super::reader::{Located, Reader, integer, parsed, text};
 use super::request;
 use super::strategy::{self, AnalysisText, CanaryText};
 use super::tree::{Node, Place, Value};
+use crate::model::container::Container;
 use crate::model::service::{HealthCheck, Server, SmokeTest, Workload};
-use crate::model::{Name, ServerName};
+use crate::model::{Name, RuntimeName, ServerName};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -25,6 +27,9 @@ pub(super) struct ServiceText {
     pub(super) command_is_written: bool,
     pub(super) instances: Option<Located<u32>>,
     pub(super) command: Option<Located<Vec<String>>>,
+    pub(super) container: Option<Located<Container>>,
+    /// Whether `image` is there, right or wrong.
+    pub(super) image_is_written: bool,
     pub(super) variables: BTreeMap<String, String>,
     pub(super) directory: Option<String>,
     pub(super) stop_grace_ms: u64,
@@ -36,6 +41,15 @@ pub(super) struct ServiceText {
     pub(super) analysis: AnalysisText,
 }
 
+/// What an environment's runtimes run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Instances {
+    /// Programs, from `command`.
+    Processes,
+    /// Containers, from `image`.
+    Containers,
+}
+
 /// A service's servers as read.
 pub(super) struct ServersText {
     pub(super) list: Vec<Located<Server>>,
@@ -45,17 +59,21 @@ pub(super) struct ServersText {
 }
 
 impl ServiceText {
-    /// How an instance is started, once there is a command.
-    pub(super) fn workload(&self) -> Workload {
+    /// How an instance is started, once there is a command or, for containers, an image.
+    pub(super) fn workload(&self, kind: Instances) -> Workload {
+        let (command, container) = match kind {
+            Instances::Processes => (self.command.as_ref(), None),
+            Instances::Containers => (None, self.container.as_ref()),
+        };
         Workload {
-            command: self
-                .command
-                .as_ref()
-                .map(|command| command.value.clone())
-                .unwrap_or_default(),
+            command: command.map(|it| it.value.clone()).unwrap_or_default(),
             env: self.variables.clone(),
-            directory: self.directory.clone(),
+            directory: match kind {
+                Instances::Processes => self.directory.clone(),
+                Instances::Containers => None,
+            },
             stop_grace_ms: self.stop_grace_ms,
+            container: container.map(|container| Box::new(container.value.clone())),
         }
     }
 }
@@ -76,6 +94,8 @@ pub(super) fn read(node: &Node, accepted: &Accepted, problems: &Problems<'_>) ->
             .and_then(|node| listen(node, problems)),
         instances: reader.integer("instances", 1..=100),
         command: command(&reader, problems),
+        container: container::read(&reader, &part("container"), problems),
+        image_is_written: reader.mentions("image", accepted),
         variables: variables(&reader, problems),
         directory: reader
             .text("directory")
@@ -185,13 +205,12 @@ fn servers(node: &Node, problems: &Problems<'_>) -> ServersText {
         };
         let name: Option<Located<ServerName>> =
             parsed(&name, "use the name it has in haproxy.cfg", problems);
-        let address = text(value, problems)
-            .and_then(|text| address(text.value, &text.place, SERVER_MEND, problems));
-        if let (Some(name), Some(address)) = (name, address) {
+        if let (Some(name), Some((address, runtime))) = (name, home(value, problems)) {
             list.push(Located {
                 value: Server {
                     name: name.value,
                     address: address.value,
+                    runtime,
                 },
                 place: address.place,
             });
@@ -202,6 +221,29 @@ fn servers(node: &Node, problems: &Problems<'_>) -> ServersText {
         written,
         place: node.place.clone(),
     }
+}
+
+/// Where a server's instance listens, and the runtime it is on where one is named.
+fn home(
+    node: &Node,
+    problems: &Problems<'_>,
+) -> Option<(Located<SocketAddr>, Option<RuntimeName>)> {
+    if node.table().is_none() {
+        let text = text(node, problems)?;
+        let address = address(text.value, &text.place, SERVER_MEND, problems)?;
+        return Some((address, None));
+    }
+    let reader = Reader::new(node, &SERVER, problems);
+    if reader.node("address").is_none() {
+        reader.missing("address", SERVER_MEND);
+    }
+    let text = reader.text("address")?;
+    let address = address(text.value, &text.place, SERVER_MEND, problems)?;
+    let runtime: Option<Located<RuntimeName>> = match reader.text("runtime") {
+        Some(name) => Some(parsed(&name, "name one of the environment's", problems)?),
+        None => None,
+    };
+    Some((address, runtime.map(|runtime| runtime.value)))
 }
 
 /// Where instances listen when a server's address is derived from the proxy's: never "any".

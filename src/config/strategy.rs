@@ -6,8 +6,8 @@ use super::defaults;
 use super::errors::Problems;
 use super::reader::{Limit, Located, Reader, duration_ms, integer};
 use super::tree::{Node, Place, Value};
+use crate::model::metrics::Figure;
 use crate::model::service::{AnalysisSettings, CanarySettings, Step};
-use crate::model::verdict::LATENCY_EDGES_MS;
 use std::ops::RangeInclusive;
 
 const SECOND: u64 = 1_000;
@@ -18,8 +18,14 @@ const DAY: u64 = 24 * HOUR;
 /// Range of a soak.
 const SOAK: RangeInclusive<u64> = SECOND..=7 * DAY;
 
+/// Range of a limit on latencies, in ms.
+const LATENCY: RangeInclusive<u32> = 1..=600_000;
+
 /// Most steps of one rollout.
 const STEPS_MAX: usize = 50;
+
+const LOAD: &str =
+    "use a multiple of an old instance's load from 0.1 to 100, or false to switch it off";
 
 const STEPS_MEND: &str = "write rising shares that end with 100, e.g. [5, 25, 100]";
 
@@ -35,8 +41,10 @@ pub(super) struct CanaryText {
 /// Analysis settings as read.
 pub(super) struct AnalysisText {
     pub(super) settings: AnalysisSettings,
-    /// Limits that were written and need latencies to be judged.
-    pub(super) latency_limits: Vec<Place>,
+    /// Limits that were written and need latencies to be judged, with the figure each needs.
+    pub(super) latency_limits: Vec<(Figure, Place)>,
+    /// Limits that were written on what a machine or container uses.
+    pub(super) gauge_limits: Vec<(Figure, Place)>,
     /// Where the table is.
     pub(super) place: Place,
 }
@@ -57,6 +65,9 @@ pub(super) fn canary(node: &Node, problems: &Problems<'_>) -> CanaryText {
             ),
             max_soak_factor: reader.integer_or("max_soak_factor", 1..=100, default.max_soak_factor),
             instances: instances.as_ref().map(|found| found.value),
+            max_load_factor: reader
+                .limit("max_load_factor", 0.1..=100.0, LOAD)
+                .or(default.max_load_factor),
             keep_warm_ms: reader.duration_ms("keep_warm", 0..=30 * DAY, default.keep_warm_ms),
             drain_timeout_ms: reader.duration_ms(
                 "drain_timeout",
@@ -163,20 +174,25 @@ pub(super) fn analysis(node: &Node, problems: &Problems<'_>) -> AnalysisText {
     const TIMES: &str = "use a multiple of stable's value from 1 to 100, or false to switch it off";
     let reader = Reader::new(node, &ANALYSIS, problems);
     let default = defaults::analysis();
-    let p99 = latency_edge(&reader, problems);
+    let p99 = latency_ms(&reader, problems);
     let mean = reader.limit("mean_ms", 1.0..=600_000.0, MEAN);
     let p99_vs_stable = reader.limit("latency_p99_vs_stable", 1.0..=100.0, TIMES);
     let mean_vs_stable = reader.limit("mean_vs_stable", 1.0..=100.0, TIMES);
-    let latency_limits = [
-        p99.place(),
-        mean.place(),
-        p99_vs_stable.place(),
-        mean_vs_stable.place(),
-    ]
-    .into_iter()
-    .flatten()
-    .cloned()
-    .collect();
+    let latency_limits = written([
+        (Figure::Latency, p99.place()),
+        (Figure::Mean, mean.place()),
+        (Figure::Latency, p99_vs_stable.place()),
+        (Figure::Mean, mean_vs_stable.place()),
+    ]);
+    let gauge = |figure: Figure| reader.limit(figure.word(), 0.0..=1.0, RATIO);
+    let (cpu, memory) = (gauge(Figure::Cpu), gauge(Figure::Memory));
+    let (disk, uptime) = (gauge(Figure::Disk), gauge(Figure::Uptime));
+    let gauge_limits = written([
+        (Figure::Cpu, cpu.place()),
+        (Figure::Memory, memory.place()),
+        (Figure::Disk, disk.place()),
+        (Figure::Uptime, uptime.place()),
+    ]);
     let settings = AnalysisSettings {
         interval_ms: reader.duration_ms("interval", 100..=HOUR, default.interval_ms),
         failures: reader.integer_or("failures", 1..=100, default.failures),
@@ -203,16 +219,29 @@ pub(super) fn analysis(node: &Node, problems: &Problems<'_>) -> AnalysisText {
         mean_ms: mean.or(default.mean_ms),
         latency_p99_vs_stable: p99_vs_stable.or(default.latency_p99_vs_stable),
         mean_vs_stable: mean_vs_stable.or(default.mean_vs_stable),
+        cpu: cpu.or(default.cpu),
+        memory: memory.or(default.memory),
+        disk: disk.or(default.disk),
+        uptime: uptime.or(default.uptime),
     };
     AnalysisText {
         settings,
         latency_limits,
+        gauge_limits,
         place: reader.place().clone(),
     }
 }
 
-/// The p99 limit: the judge counts the requests above it, so it must be an edge of the histogram.
-fn latency_edge(reader: &Reader<'_>, problems: &Problems<'_>) -> Limit<u32> {
+/// Those limits that are written.
+fn written(limits: [(Figure, Option<&Place>); 4]) -> Vec<(Figure, Place)> {
+    let written = limits.into_iter();
+    written
+        .filter_map(|(figure, place)| Some((figure, place?.clone())))
+        .collect()
+}
+
+/// The p99 limit. Whether it is an edge of the histogram depends on who counts.
+fn latency_ms(reader: &Reader<'_>, problems: &Problems<'_>) -> Limit<u32> {
     let Some(node) = reader.node("latency_p99_ms") else {
         return Limit::Unset;
     };
@@ -228,28 +257,20 @@ fn latency_edge(reader: &Reader<'_>, problems: &Problems<'_>) -> Limit<u32> {
             return Limit::Unset;
         }
     };
-    match LATENCY_EDGES_MS
-        .iter()
-        .find(|&&edge| i64::from(edge) == written)
+    match u32::try_from(written)
+        .ok()
+        .filter(|ms| LATENCY.contains(ms))
     {
-        Some(edge) => Limit::At(Located {
-            value: *edge,
+        Some(ms) => Limit::At(Located {
+            value: ms,
             place: node.place.clone(),
         }),
         None => {
-            let what = format!("{written} ms is no edge of the latency histogram");
-            problems.error(&node.place, what, nearest_edges(written));
+            let what = format!("{written} ms is out of range");
+            let (least, most) = (LATENCY.start(), LATENCY.end());
+            let mend = format!("use whole milliseconds from {least} to {most}, or false");
+            problems.error(&node.place, what, mend);
             Limit::Unset
         }
-    }
-}
-
-fn nearest_edges(written: i64) -> String {
-    let above = LATENCY_EDGES_MS.partition_point(|&edge| i64::from(edge) < written);
-    let below = above.checked_sub(1).and_then(|i| LATENCY_EDGES_MS.get(i));
-    match (below, LATENCY_EDGES_MS.get(above)) {
-        (Some(below), Some(above)) => format!("use the next edge: {below} or {above}"),
-        (Some(edge), None) | (None, Some(edge)) => format!("use the next edge: {edge}"),
-        (None, None) => "use false".to_owned(),
     }
 }

@@ -2,29 +2,34 @@
 //! stands in front of them. Must not know services.
 
 use super::accepted::{BALANCER_HAPROXY, BALANCER_HOST, ENV, RUNTIME};
+use super::balancer_log;
 use super::defaults;
+use super::docker::{self, DockerSettings};
 use super::errors::{Problems, quoted};
+use super::metrics::{PrometheusSettings, prometheus};
 use super::reader::{Located, Reader, parsed, text};
 use super::suggest;
-use super::tree::{Node, Place, Value};
-use crate::model::{BalancerName, EnvName, Name, RuntimeName};
+use super::tree::{Node, Place};
+use crate::model::{BalancerName, EnvName, LogAddress, MetricsName, Name, RuntimeName};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 /// Longest path of a Unix socket the kernel takes, in bytes.
-const SOCKET_PATH_MAX: usize = 107;
+pub(super) const SOCKET_PATH_MAX: usize = 107;
 
 /// An environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnvSettings {
     /// Whether forward moves ask for its name.
     pub protected: bool,
-    /// Runtimes its instances run on. One in this version.
+    /// Runtimes its instances run on.
     pub runtimes: Vec<RuntimeName>,
-    /// Balancers in front of them. One in this version.
+    /// Balancers in front of them.
     pub balancers: Vec<BalancerName>,
+    /// Sources of metrics that confirm what the balancers count.
+    pub metrics: Vec<MetricsName>,
     /// The colour of its name on the screen; the theme judges whether it is one.
     pub accent: Option<String>,
 }
@@ -37,6 +42,8 @@ pub enum RuntimeSettings {
         /// Its socket; the one in the state directory when absent.
         socket: Option<PathBuf>,
     },
+    /// A Docker daemon.
+    Docker(DockerSettings),
 }
 
 /// A balancer.
@@ -51,12 +58,22 @@ pub enum BalancerSettings {
     Haproxy(HaproxySettings),
 }
 
+impl RuntimeSettings {
+    /// Whether it says how much CPU and memory instances use.
+    pub fn has_gauges(&self) -> bool {
+        match self {
+            Self::Host { .. } => false,
+            Self::Docker(_) => true,
+        }
+    }
+}
+
 impl BalancerSettings {
     /// Whether it counts latencies.
     pub fn has_latencies(&self) -> bool {
         match self {
             Self::Host { .. } => true,
-            Self::Haproxy(_) => false,
+            Self::Haproxy(haproxy) => haproxy.log.is_some(),
         }
     }
 }
@@ -69,6 +86,8 @@ pub struct HaproxySettings {
     /// Where its server state is kept for its next start. May hold `{backend}`: see
     /// [`HaproxySettings::state_file`].
     pub state_file: PathBuf,
+    /// Where it sends its httplog lines; without, it has no latencies.
+    pub log: Option<LogAddress>,
     /// How exactly it must keep the shares.
     pub shares: Shares,
     /// Name pattern of a service's backend, with `{service}` and `{env}`.
@@ -97,6 +116,7 @@ pub(super) struct WorldText {
     pub(super) environments: BTreeMap<EnvName, EnvSettings>,
     pub(super) runtimes: BTreeMap<RuntimeName, RuntimeSettings>,
     pub(super) balancers: BTreeMap<BalancerName, BalancerSettings>,
+    pub(super) metrics: BTreeMap<MetricsName, PrometheusSettings>,
     /// Environments that are written but faulty: naming them elsewhere is no fault of its own.
     pub(super) faulty_environments: Vec<String>,
 }
@@ -105,7 +125,16 @@ pub(super) struct WorldText {
 pub(super) fn read(root: &Node, problems: &Problems<'_>) -> WorldText {
     let (mut runtimes, faulty_runtimes) = named(root, "runtime", problems, runtime);
     let (mut balancers, faulty_balancers) = named(root, "balancer", problems, balancer);
-    refuse_metrics(root, problems);
+    balancer_log::shared(root, &balancers, problems);
+    let (metrics, faulty_metrics) = named(
+        root,
+        "metrics",
+        problems,
+        |node, _: &MetricsName, problems| {
+            kind(node, &METRICS_KINDS, problems)?;
+            prometheus(node, problems)
+        },
+    );
     let builtin_runtime = name_of(defaults::HOST);
     let builtin_balancer = name_of(defaults::HOST);
     let runtime_default = only(&runtimes, faulty_runtimes.is_empty(), &builtin_runtime);
@@ -129,6 +158,13 @@ pub(super) fn read(root: &Node, problems: &Problems<'_>) -> WorldText {
             default: balancer_default,
             faulty: &faulty_balancers,
         },
+        embedded: balancers
+            .iter()
+            .filter(|(_, settings)| matches!(settings, BalancerSettings::Host { .. }))
+            .map(|(name, _)| name)
+            .collect(),
+        metrics: metrics.keys().collect(),
+        faulty_metrics: &faulty_metrics,
     };
     let (mut environments, faulty_environments) =
         named(root, "env", problems, |node, _, problems| {
@@ -144,6 +180,7 @@ pub(super) fn read(root: &Node, problems: &Problems<'_>) -> WorldText {
         environments,
         runtimes,
         balancers,
+        metrics,
         faulty_environments,
     }
 }
@@ -205,6 +242,42 @@ fn only<N: Clone, T>(configured: &BTreeMap<N, T>, all_known: bool, builtin: &N) 
 struct Choice<'a> {
     runtimes: Known<'a, RuntimeName>,
     balancers: Known<'a, BalancerName>,
+    /// Balancers that are the embedded proxy.
+    embedded: Vec<&'a BalancerName>,
+    metrics: Vec<&'a MetricsName>,
+    faulty_metrics: &'a [String],
+}
+
+impl Choice<'_> {
+    /// The sources an environment names, else all there are; strangers are reported.
+    fn metrics(&self, reader: &Reader<'_>, problems: &Problems<'_>) -> Vec<MetricsName> {
+        if reader.node("metrics").is_none() {
+            return self.metrics.iter().map(|name| (*name).clone()).collect();
+        }
+        let mut chosen: Vec<MetricsName> = Vec::new();
+        for node in reader.one_or_more("metrics") {
+            let Some(written) = text(node, problems) else {
+                continue;
+            };
+            let found = self
+                .metrics
+                .iter()
+                .find(|name| name.as_str() == written.value);
+            match found {
+                Some(name) if chosen.contains(*name) => {
+                    problems.error(&written.place, "is named twice", "name it once");
+                }
+                Some(name) => chosen.push((*name).clone()),
+                None if self.faulty_metrics.iter().any(|name| name == written.value) => {}
+                None => {
+                    let what = format!("{} is not configured", quoted(written.value));
+                    let known = self.metrics.iter().map(|name| name.as_str());
+                    problems.error(&written.place, what, suggest::mend(written.value, known));
+                }
+            }
+        }
+        chosen
+    }
 }
 
 /// The names one key of an environment may hold.
@@ -222,7 +295,7 @@ impl<N: Clone + Display> Known<'_, N> {
     fn chosen(&self, reader: &Reader<'_>, problems: &Problems<'_>) -> Option<Vec<N>> {
         let written = reader.one_or_more(self.key);
         let words: Vec<String> = self.names.iter().map(ToString::to_string).collect();
-        let Some(first) = written.first() else {
+        if written.is_empty() {
             if reader.node(self.key).is_some() {
                 let mend = format!("name one of: {}", words.join(", "));
                 problems.error(&reader.place().of_key(self.key), "is an empty list", mend);
@@ -231,24 +304,37 @@ impl<N: Clone + Display> Known<'_, N> {
                 reader.missing(self.key, &mend);
             }
             return self.default.clone().map(|name| vec![name]);
-        };
-        if let Some(second) = written.get(1) {
-            let mend = "name one: this version works with one per environment";
-            problems.error(&second.place, "is one too many", mend);
         }
-        let text = text(first, problems)?;
-        let found = self
-            .names
-            .iter()
-            .zip(&words)
-            .find(|(_, word)| *word == text.value);
+        let mut chosen: Vec<N> = Vec::new();
+        for node in &written {
+            let Some(name) = self.known(node, &words, problems) else {
+                continue;
+            };
+            if chosen
+                .iter()
+                .any(|other| other.to_string() == name.to_string())
+            {
+                let what = format!("names {name} a second time");
+                problems.error(&node.place, what, "name each once");
+            } else {
+                chosen.push(name);
+            }
+        }
+        (!chosen.is_empty()).then_some(chosen)
+    }
+
+    /// One written name; one that is not configured is reported.
+    fn known(&self, node: &Node, words: &[String], problems: &Problems<'_>) -> Option<N> {
+        let text = text(node, problems)?;
+        let mut pairs = self.names.iter().zip(words);
+        let found = pairs.find(|(_, word)| *word == text.value);
         let faulty = self.faulty.iter().any(|name| name == text.value);
         if found.is_none() && !faulty {
             let what = format!("{} is not configured", quoted(text.value));
             let mend = suggest::mend(text.value, words.iter().map(String::as_str));
             problems.error(&text.place, what, mend);
         }
-        found.map(|(name, _)| vec![(*name).clone()])
+        found.map(|(name, _)| (*name).clone())
     }
 }
 
@@ -256,16 +342,44 @@ fn environment(node: &Node, choice: &Choice<'_>, problems: &Problems<'_>) -> Opt
     let reader = Reader::new(node, &ENV, problems);
     let runtimes = choice.runtimes.chosen(&reader, problems);
     let balancers = choice.balancers.chosen(&reader, problems);
+    stands_alone(&reader, choice, balancers.as_deref(), problems);
     Some(EnvSettings {
         protected: reader.flag("protected", false),
+        metrics: choice.metrics(&reader, problems),
         accent: reader.text("accent").map(|text| text.value.to_owned()),
         runtimes: runtimes?,
         balancers: balancers?,
     })
 }
 
-/// Kinds of runtimes, by the word they are written with.
-const RUNTIME_KINDS: [(&str, ()); 1] = [("host", ())];
+/// The embedded proxy takes requests itself: no other balancer can stand beside it.
+fn stands_alone(
+    reader: &Reader<'_>,
+    choice: &Choice<'_>,
+    chosen: Option<&[BalancerName]>,
+    problems: &Problems<'_>,
+) {
+    let chosen = chosen.unwrap_or_default();
+    let embedded = chosen.iter().find(|name| choice.embedded.contains(name));
+    if let Some(embedded) = embedded.filter(|_| chosen.len() > 1) {
+        let what = format!("names {embedded}, the embedded proxy, beside another balancer");
+        let mend = "name HAProxys only, or the embedded proxy alone";
+        problems.error(&reader.place().of_key("balancers"), what, mend);
+    }
+}
+
+/// Kinds of runtimes.
+#[derive(Clone, Copy)]
+enum RuntimeKind {
+    Host,
+    Docker,
+}
+
+const RUNTIME_KINDS: [(&str, RuntimeKind); 2] =
+    [("host", RuntimeKind::Host), ("docker", RuntimeKind::Docker)];
+
+/// Kinds of sources of metrics.
+const METRICS_KINDS: [(&str, ()); 1] = [("prometheus", ())];
 
 /// Kinds of balancers.
 #[derive(Clone, Copy)]
@@ -288,12 +402,21 @@ fn kind<T: Copy>(node: &Node, kinds: &[(&str, T)], problems: &Problems<'_>) -> O
     reader.word("kind", kinds).map(|found| found.value)
 }
 
-fn runtime(node: &Node, _: &RuntimeName, problems: &Problems<'_>) -> Option<RuntimeSettings> {
-    kind(node, &RUNTIME_KINDS, problems)?;
-    let reader = Reader::new(node, &RUNTIME, problems);
-    Some(RuntimeSettings::Host {
-        socket: socket(&reader, problems),
-    })
+fn runtime(node: &Node, name: &RuntimeName, problems: &Problems<'_>) -> Option<RuntimeSettings> {
+    match kind(node, &RUNTIME_KINDS, problems)? {
+        RuntimeKind::Host => {
+            let reader = Reader::new(node, &RUNTIME, problems);
+            Some(RuntimeSettings::Host {
+                socket: socket(&reader, problems),
+            })
+        }
+        RuntimeKind::Docker if name.as_str() == defaults::HOST => {
+            let what = "the name host belongs to the built-in runtime";
+            problems.error(&node.place, what, "choose another name for this one");
+            None
+        }
+        RuntimeKind::Docker => docker::read(node, problems).map(RuntimeSettings::Docker),
+    }
 }
 
 fn balancer(node: &Node, name: &BalancerName, problems: &Problems<'_>) -> Option<BalancerSettings> {
@@ -333,7 +456,9 @@ fn haproxy(node: &Node, problems: &Problems<'_>) -> Option<HaproxySettings> {
     let state_file = reader
         .text("state_file")
         .map(|text| problems.absolute(&text.place, text.value));
+    let log = balancer_log::address(&reader, problems);
     Some(HaproxySettings {
+        log,
         socket: socket(&reader, problems)?,
         state_file: state_file?,
         shares: shares.map_or(Shares::Exact, |found| found.value),
@@ -366,21 +491,4 @@ fn socket(reader: &Reader<'_>, problems: &Problems<'_>) -> Option<PathBuf> {
         problems.error(&text.place, what, mend);
     }
     Some(path)
-}
-
-/// There are no kinds of metrics yet.
-fn refuse_metrics(root: &Node, problems: &Problems<'_>) {
-    let Some(node) = root.get("metrics") else {
-        return;
-    };
-    for (_, place, value) in Reader::open(node, problems).entries() {
-        let kind = value.get("kind");
-        let what = match kind.map(|kind| &kind.value) {
-            Some(Value::Text(kind)) => format!("{} is unknown here", quoted(kind)),
-            _ => "is a table of metrics".to_owned(),
-        };
-        let place = kind.map_or(place, |kind| &kind.place);
-        let mend = "remove the table: no kinds exist; the balancer's own counters are judged";
-        problems.error(place, what, mend);
-    }
 }
