@@ -2,7 +2,15 @@
 //!
 //! Pure: it knows neither where counts come from nor what the engine will do about its word.
 
+#![deny(clippy::disallowed_methods)]
+
 mod rules;
+mod source;
+mod unmistakable;
+
+pub use source::{SourceEvidence, SourceState, Usage, scrapes};
+
+pub use unmistakable::{is_first_look, is_unmistakable};
 
 use crate::model::Clean;
 use crate::model::service::AnalysisSettings;
@@ -25,6 +33,10 @@ pub struct Evidence {
     pub probes_made: u64,
     /// Whether the counters were read within the last interval.
     pub fresh: bool,
+    /// What runtimes say the new release's instances use.
+    pub usage: Option<Usage>,
+    /// What sources of metrics say.
+    pub sources: Vec<SourceEvidence>,
 }
 
 /// Length of the recent window.
@@ -32,9 +44,19 @@ pub const RECENT_MS: u64 = 60_000;
 
 /// Judges a step. `min_requests` is what the step needs before it may pass.
 pub fn judge(evidence: &Evidence, settings: &AnalysisSettings, min_requests: u64) -> Verdict {
-    let findings = rules::findings(evidence, settings);
-    let class = classify(evidence, &findings, min_requests);
-    let because = because(class, evidence, &findings, min_requests);
+    let mut findings = rules::findings(evidence, settings);
+    let usage = evidence.usage.iter();
+    findings.extend(usage.flat_map(|usage| source::usage_findings(usage, settings)));
+    let unmeasured = rules::without_the_unmeasured(evidence, &mut findings);
+    let unmeasured = unmeasured.map(|why| (VerdictClass::NoData, Clean::new(&why)));
+    let mut words: Vec<Word> = unmeasured.into_iter().collect();
+    for source in &evidence.sources {
+        let (rows, word) = source::findings(source, settings);
+        findings.extend(rows);
+        words.extend(word);
+    }
+    let class = classify(evidence, &findings, &words, min_requests);
+    let because = because(class, evidence, &findings, &words, min_requests);
     Verdict {
         class,
         failures: 0,
@@ -43,13 +65,22 @@ pub fn judge(evidence: &Evidence, settings: &AnalysisSettings, min_requests: u64
     }
 }
 
-fn classify(evidence: &Evidence, findings: &[Finding], min_requests: u64) -> VerdictClass {
+/// What a source of metrics has to say beside its rules: the word, and why.
+type Word = (VerdictClass, Clean);
+
+fn classify(
+    evidence: &Evidence,
+    findings: &[Finding],
+    words: &[Word],
+    min_requests: u64,
+) -> VerdictClass {
     let broken = |finding: &Finding| finding.state == RuleState::Broken;
+    let said = |class| words.iter().any(|(word, _)| *word == class);
     if findings.iter().any(broken) {
         VerdictClass::Fail
-    } else if !evidence.fresh {
+    } else if !evidence.fresh || said(VerdictClass::NoData) {
         VerdictClass::NoData
-    } else if evidence.canary.requests < min_requests {
+    } else if evidence.canary.requests < min_requests || said(VerdictClass::Inconclusive) {
         VerdictClass::Inconclusive
     } else {
         VerdictClass::Pass
@@ -60,8 +91,15 @@ fn because(
     class: VerdictClass,
     evidence: &Evidence,
     findings: &[Finding],
+    words: &[Word],
     min_requests: u64,
 ) -> Clean {
+    let said = || {
+        let mine = words.iter().filter(|(word, _)| *word == class);
+        mine.map(|(_, why)| why.as_str())
+            .collect::<Vec<_>>()
+            .join("; ")
+    };
     let text = match class {
         VerdictClass::Fail => findings
             .iter()
@@ -69,12 +107,16 @@ fn because(
             .map(rules::sentence)
             .collect::<Vec<_>>()
             .join("; "),
-        VerdictClass::NoData => "the counters could not be read within the last interval".into(),
-        VerdictClass::Inconclusive => format!(
+        VerdictClass::NoData if !evidence.fresh => {
+            "the counters could not be read within the last interval".into()
+        }
+        VerdictClass::NoData => said(),
+        VerdictClass::Inconclusive if evidence.canary.requests < min_requests => format!(
             "{} of {min_requests} requests seen; needs {} more",
             evidence.canary.requests,
             min_requests.saturating_sub(evidence.canary.requests)
         ),
+        VerdictClass::Inconclusive => said(),
         VerdictClass::Pass => {
             let ok = |finding: &&Finding| finding.state == RuleState::Ok;
             let judged = findings.iter().filter(ok).count();

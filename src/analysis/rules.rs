@@ -5,21 +5,27 @@
 //! "≤ 1.5 × stable" fires on 18–34 % of looks at 100–1,000 requests, hence the minimums.
 
 use super::Evidence;
+use crate::model::Clean;
 use crate::model::service::AnalysisSettings;
 use crate::model::verdict::{Counters, Finding, LATENCY_EDGES_MS, RuleState};
 
 /// Requests before an absolute rule judges: fewer make one error a percentage.
-const ABSOLUTE_REQUESTS_MIN: u64 = 50;
+pub(super) const ABSOLUTE_REQUESTS_MIN: u64 = 50;
 /// Requests before a relative error or mean rule judges.
-const RELATIVE_REQUESTS_MIN: u64 = 300;
+pub(super) const RELATIVE_REQUESTS_MIN: u64 = 300;
 /// Canary errors before any error rule judges.
 const ERRORS_MIN: u64 = 5;
 /// A relative error rule does not bind below this error ratio.
 const ERROR_RATIO_FLOOR: f64 = 0.005;
 /// Requests per side before a p99 rule judges: ten of them lie above the p99.
-const P99_REQUESTS_MIN: u64 = 1_000;
+pub(super) const P99_REQUESTS_MIN: u64 = 1_000;
 /// A p99 limit is broken when more than this share took longer.
-const P99_SHARE_ABOVE: f64 = 0.01;
+pub(super) const P99_SHARE_ABOVE: f64 = 0.01;
+/// Share of requests without a latency from which no latency rule is satisfied: as large as what a
+/// p99 limit lets through, so that those missing could hide it.
+const UNMEASURED_SHARE_MAX: f64 = 0.01;
+/// Fewer than this are no loss: a line may be on its way.
+const UNMEASURED_MIN: u64 = 5;
 /// Probes before the health rule judges.
 const PROBES_MIN: u64 = 20;
 
@@ -48,31 +54,83 @@ pub(super) fn findings(evidence: &Evidence, settings: &AnalysisSettings) -> Vec<
 
 /// One sentence about a broken rule.
 pub(super) fn sentence(finding: &Finding) -> String {
-    let value = |value: Option<f64>| match (value, finding.rule.as_str()) {
-        (None, _) => "none".to_owned(),
-        (Some(v), rule) if rule.starts_with("error") || rule.starts_with("infra") => {
-            format!("{:.2} %", v * 100.0)
-        }
-        (Some(v), _) => format!("{v:.0} ms"),
+    let rule = finding.rule.as_str();
+    let value = |value: Option<f64>| match value {
+        None => "none".to_owned(),
+        Some(v) if is_ratio(rule) => format!("{:.2} %", v * 100.0),
+        Some(v) => format!("{v:.0} ms"),
     };
     let versus = match finding.stable {
         Some(_) => format!(" (stable {})", value(finding.stable)),
         None => String::new(),
     };
+    let by = match finding.source.is_empty() {
+        true => String::new(),
+        false => format!(", by {}", finding.source),
+    };
     let (canary, limit) = (value(finding.canary), value(finding.limit));
     let n = finding.samples;
-    match finding.rule.as_str() {
+    match rule {
         "infrastructure_health" => {
             format!("infrastructure health {canary} is below {limit} ({n} probes)")
         }
+        "uptime" => format!("uptime {canary} is below {limit} ({n} scrapes{by})"),
+        "cpu" | "memory" | "disk" => format!("{rule} {canary} is over {limit}{by}"),
         "error_ratio" | "error_ratio_vs_stable" => {
-            format!("error rate {canary}{versus} is over {limit} ({n} requests)")
+            format!("error rate {canary}{versus} is over {limit} ({n} requests{by})")
         }
         "latency_p99" | "latency_p99_vs_stable" => {
-            format!("p99 {canary}{versus} is over {limit} ({n} requests)")
+            format!("p99 {canary}{versus} is over {limit} ({n} requests{by})")
         }
-        _ => format!("mean response {canary}{versus} is over {limit} ({n} requests)"),
+        _ => format!("mean response {canary}{versus} is over {limit} ({n} requests{by})"),
     }
+}
+
+/// Whether a rule's values are ratios; all others are in ms.
+fn is_ratio(rule: &str) -> bool {
+    let ratios = [
+        "error",
+        "infra",
+        "cpu",
+        "memory",
+        "disk",
+        "uptime",
+        "request_share",
+    ];
+    ratios.iter().any(|ratio| rule.starts_with(ratio))
+}
+
+/// Whether too many requests ended without a latency for the rest to speak for all.
+fn is_unmeasured(counters: &Counters) -> bool {
+    let missing = counters.unmeasured;
+    missing >= UNMEASURED_MIN && missing as f64 > counters.requests as f64 * UNMEASURED_SHARE_MAX
+}
+
+/// Takes the word from latency rules that look at too few of the requests; a broken one stays
+/// broken. Says why, if there is such a rule.
+pub(super) fn without_the_unmeasured(
+    evidence: &Evidence,
+    findings: &mut [Finding],
+) -> Option<String> {
+    let sides = [Some(&evidence.canary), evidence.stable.as_ref()];
+    let [canary, stable] = sides.map(|side| side.filter(|side| is_unmeasured(side)));
+    let mut why = None;
+    for finding in findings
+        .iter_mut()
+        .filter(|finding| finding.source.is_empty())
+    {
+        let rule = finding.rule.as_str();
+        let of_latency = rule.starts_with("latency") || rule.starts_with("mean");
+        let blind = canary.or(stable.filter(|_| rule.ends_with("vs_stable")));
+        if let Some(side) = blind.filter(|_| of_latency && finding.state != RuleState::Broken) {
+            finding.state = RuleState::NoData;
+            why.get_or_insert(format!(
+                "{} of {} requests came without a latency; see the balancer's log",
+                side.unmeasured, side.requests
+            ));
+        }
+    }
+    why
 }
 
 fn traffic(canary: &Counters, stable: Option<&Counters>, s: &AnalysisSettings) -> Vec<Finding> {
@@ -101,7 +159,7 @@ fn traffic(canary: &Counters, stable: Option<&Counters>, s: &AnalysisSettings) -
     all
 }
 
-fn finding(rule: &str, counters: &Counters, needs: u64) -> Finding {
+pub(super) fn finding(rule: &str, counters: &Counters, needs: u64) -> Finding {
     Finding {
         rule: rule.to_owned(),
         state: RuleState::Wait,
@@ -110,10 +168,12 @@ fn finding(rule: &str, counters: &Counters, needs: u64) -> Finding {
         limit: None,
         samples: counters.requests,
         needs,
+        source: Clean::default(),
+        note: None,
     }
 }
 
-fn verdict(enough: bool, over: bool) -> RuleState {
+pub(super) fn verdict(enough: bool, over: bool) -> RuleState {
     match (enough, over) {
         (false, _) => RuleState::Wait,
         (true, true) => RuleState::Broken,
@@ -121,7 +181,7 @@ fn verdict(enough: bool, over: bool) -> RuleState {
     }
 }
 
-fn error_ratio(canary: &Counters, limit: f64) -> Finding {
+pub(super) fn error_ratio(canary: &Counters, limit: f64) -> Finding {
     let ratio = canary.error_ratio();
     let over = ratio.is_some_and(|ratio| ratio > limit) && canary.errors >= ERRORS_MIN;
     let seen = canary.requests.max(canary.errors);
@@ -133,7 +193,7 @@ fn error_ratio(canary: &Counters, limit: f64) -> Finding {
     }
 }
 
-fn error_ratio_vs_stable(canary: &Counters, stable: &Counters, times: f64) -> Finding {
+pub(super) fn error_ratio_vs_stable(canary: &Counters, stable: &Counters, times: f64) -> Finding {
     let (mine, theirs) = (canary.error_ratio(), stable.error_ratio());
     let limit = (theirs.unwrap_or(0.0) * times).max(ERROR_RATIO_FLOOR);
     let enough = canary.requests >= RELATIVE_REQUESTS_MIN && stable.requests > 0;
@@ -256,5 +316,7 @@ fn health(evidence: &Evidence, limit: f64) -> Finding {
         limit: Some(limit),
         samples: made,
         needs: PROBES_MIN,
+        source: Clean::default(),
+        note: None,
     }
 }

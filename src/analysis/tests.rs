@@ -14,6 +14,10 @@ fn settings() -> AnalysisSettings {
         latency_p99_vs_stable: Some(1.3),
         mean_vs_stable: Some(2.0),
         infrastructure_health: Some(0.95),
+        cpu: None,
+        memory: None,
+        disk: None,
+        uptime: None,
     }
 }
 
@@ -26,6 +30,7 @@ fn counted(requests: u64, errors: u64, ms: u64) -> Counters {
         requests,
         errors,
         latency: Some(latency),
+        unmeasured: 0,
     }
 }
 
@@ -38,6 +43,7 @@ fn evidence(canary: Counters, stable: Counters) -> Evidence {
         probes_passed: 30,
         probes_made: 30,
         fresh: true,
+        ..Evidence::default()
     }
 }
 
@@ -144,7 +150,7 @@ fn no_fresh_data_is_never_a_pass_and_a_source_without_latency_says_so() {
     let bare = Counters {
         requests: 400,
         errors: 0,
-        latency: None,
+        ..Counters::default()
     };
     let verdict = judge(&evidence(bare.clone(), bare), &settings(), 300);
     let p99 = verdict
@@ -159,7 +165,7 @@ fn a_canary_that_answers_nothing_fails_although_no_request_was_counted() {
     let silent = Counters {
         requests: 0,
         errors: 60,
-        latency: None,
+        ..Counters::default()
     };
     check(
         &evidence(silent, counted(4_000, 0, 20)),
@@ -175,4 +181,57 @@ fn failing_probes_fail_only_from_twenty_probes_on() {
     check(&sick, VerdictClass::Pass, &[]);
     (sick.probes_passed, sick.probes_made) = (18, 20);
     check(&sick, VerdictClass::Fail, &["infrastructure_health"]);
+}
+
+#[test]
+fn requests_whose_latency_was_lost_are_no_data_and_never_a_pass() {
+    let lost = |unmeasured| Counters {
+        unmeasured,
+        ..counted(2_000, 0, 20)
+    };
+    check(
+        &evidence(lost(20), counted(4_000, 0, 20)),
+        VerdictClass::Pass,
+        &[],
+    );
+    check(
+        &evidence(lost(21), counted(4_000, 0, 20)),
+        VerdictClass::NoData,
+        &[],
+    );
+    // Stable's are only missed where it is compared with.
+    check(
+        &evidence(counted(2_000, 0, 20), lost(21)),
+        VerdictClass::NoData,
+        &[],
+    );
+    // What was seen and is bad stays bad.
+    let slow = Counters {
+        unmeasured: 500,
+        ..counted(2_000, 0, 4_000)
+    };
+    let verdict = judge(&evidence(slow, counted(4_000, 0, 20)), &settings(), 300);
+    assert_eq!(verdict.class, VerdictClass::Fail);
+    let verdict = judge(
+        &evidence(lost(500), counted(4_000, 0, 20)),
+        &settings(),
+        300,
+    );
+    assert_eq!(
+        verdict.because.as_str(),
+        "500 of 2000 requests came without a latency; see the balancer's log"
+    );
+    let unlimited = AnalysisSettings {
+        latency_p99_ms: None,
+        mean_ms: None,
+        latency_p99_vs_stable: None,
+        mean_vs_stable: None,
+        ..settings()
+    };
+    let verdict = judge(&evidence(lost(500), counted(4_000, 0, 20)), &unlimited, 300);
+    assert_eq!(
+        verdict.class,
+        VerdictClass::Pass,
+        "nobody asks for latencies"
+    );
 }
