@@ -1,11 +1,13 @@
 //! The engine, pure: what to record, what that means, and what is outstanding.
 //!
-//! - [`observe`] keeps what was seen in the [`World`](crate::model::World), never recorded;
+//! - [`fn@observe`] keeps what was seen in the [`World`](crate::model::World), never recorded;
 //! - [`decide`](decide::decide) judges an input and answers with entries or a refusal;
-//! - [`evolve`] folds records into the [`State`](crate::model::State), the only thing replay runs;
+//! - [`fn@evolve`] folds records into the [`State`](crate::model::State), the only thing replay runs;
 //! - [`plan`](plan::plan) derives from both what is outstanding, again and again, until nothing is.
 //!
 //! No I/O, clock, randomness, tokio or unordered map may enter here.
+
+#![deny(clippy::disallowed_methods)]
 
 pub mod decide;
 pub mod evolve;
@@ -16,12 +18,15 @@ pub mod preview;
 
 pub mod shares;
 
+mod begin;
 pub(crate) mod canary;
+pub mod capacity;
 mod command;
 mod instance;
 mod retire;
 mod revert;
 mod rollback;
+pub(crate) mod sources;
 mod traffic;
 
 pub use canary::verdict;
@@ -31,3 +36,6 @@ pub use look::Look;
 pub use observe::observe;
 pub use plan::{Direction, plan};
 pub use preview::{Dream, Until, rehearse};
+
+#[cfg(test)]
+pub(crate) mod tests;

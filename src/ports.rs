@@ -4,10 +4,12 @@
 //! default and the real systems to the same words. Writes return an [`Outcome`], never a bare
 //! error: after a failed call nobody knows what happened unless the read-back says so.
 
+use crate::model::container::Container;
 use crate::model::effect::ServerSetting;
+use crate::model::metrics::{MetricsQuestion, MetricsReading};
 use crate::model::service::{Backend, HealthCheck, SmokeTest, Workload};
 use crate::model::world::{BalancerReading, RuntimeReading, SmokeResult};
-use crate::model::{Clean, EffectId, Outcome, Placement, ReleaseId, ServerName};
+use crate::model::{Clean, EffectId, Outcome, Placement, ReleaseId, ServerName, ServiceSpec};
 use std::future::Future;
 use std::net::SocketAddr;
 
@@ -24,6 +26,9 @@ pub struct Written<R> {
     /// What the read-back showed.
     pub reading: Option<R>,
 }
+
+/// Begins a line of [`Balancer::inspect`] or [`Runtime::inspect`] that makes nothing unfit but says what to expect.
+pub const NOTE: &str = "note: ";
 
 /// Something that shares requests between servers.
 pub trait Balancer: Send + Sync {
@@ -44,8 +49,11 @@ pub trait Balancer: Send + Sync {
         settings: &[(ServerName, ServerSetting)],
     ) -> impl Future<Output = Written<BalancerReading>> + Send;
 
-    /// Says in lines for people what would make this backend unfit to carry a rollout; empty when
-    /// nothing does.
+    /// Says in lines for people what would make this backend unfit to carry a rollout, and in
+    /// lines that begin with [`NOTE`] what to expect of it; empty when there is nothing to say.
+    ///
+    /// # Errors
+    /// When the balancer cannot be asked.
     fn inspect(
         &self,
         backend: &Backend,
@@ -83,6 +91,17 @@ pub struct LogPage {
     pub lines: Vec<Clean>,
 }
 
+/// What a runtime found out about a workload before a release is made of it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct RuntimeLook {
+    /// As those of [`Balancer::inspect`]: what makes it unfit, and in lines that begin with
+    /// [`NOTE`] what to expect, the difference to what runs now among it.
+    pub lines: Vec<Clean>,
+    /// The container with its image pinned and its clone taken in; `None` for other workloads,
+    /// and where the image was not found.
+    pub pinned: Option<Container>,
+}
+
 /// Something that runs instances.
 pub trait Runtime: Send + Sync {
     /// Reads the placement's instances.
@@ -106,6 +125,18 @@ pub trait Runtime: Send + Sync {
         grace_ms: u64,
     ) -> impl Future<Output = Written<RuntimeReading>> + Send;
 
+    /// Looks over what a release would need here: its image, the logins for it, room for the
+    /// instances behind these servers. The workload has its version filled in. Changes nothing.
+    ///
+    /// # Errors
+    /// When the runtime cannot be asked.
+    fn inspect(
+        &self,
+        placement: &Placement,
+        workload: &Workload,
+        servers: &[(ServerName, SocketAddr)],
+    ) -> impl Future<Output = Result<RuntimeLook, ReadError>> + Send;
+
     /// Reads an instance's output from a position on.
     ///
     /// # Errors
@@ -116,6 +147,31 @@ pub trait Runtime: Send + Sync {
         server: &ServerName,
         from: u64,
     ) -> impl Future<Output = Result<LogPage, ReadError>> + Send;
+}
+
+/// Something that measured what releases did.
+pub trait Metrics: Send + Sync {
+    /// Asks for everything the source supplies about the question's releases, within its own
+    /// deadlines: 2 s to connect, 10 s for everything.
+    ///
+    /// # Errors
+    /// When it cannot be reached, refuses, or its answer is ambiguous or makes no sense. That a
+    /// release has no series is an answer.
+    fn read(
+        &self,
+        placement: &Placement,
+        question: &MetricsQuestion,
+    ) -> impl Future<Output = Result<MetricsReading, ReadError>> + Send;
+
+    /// Says in lines for people what would make the source unfit to confirm a rollout, and in
+    /// lines that begin with [`NOTE`] what to expect of it; empty when there is nothing to say.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    fn inspect(
+        &self,
+        spec: &ServiceSpec,
+    ) -> impl Future<Output = Result<Vec<Clean>, ReadError>> + Send;
 }
 
 /// Our own requests to instances.

@@ -1,15 +1,18 @@
 //! The canary strategy: start and verify, then step by step while the judge watches.
 
 use super::look::Look;
-use super::{command, instance};
+use super::{capacity, command, instance, sources};
 use crate::analysis;
 use crate::model::entry::WeightReason;
 use crate::model::service::Step;
-use crate::model::state::HoldReason;
+use crate::model::state::{Hold, HoldReason};
 use crate::model::verdict::{Verdict, VerdictClass};
 use crate::model::{Clean, Entry, Phase, Rollout, Status};
 
 pub(super) fn progress(look: &Look<'_>, rollout: &Rollout) -> Vec<Entry> {
+    if let Some(reverted) = instance::revert_failed(look, rollout) {
+        return vec![reverted];
+    }
     match rollout.phase {
         Phase::Starting { since_ms } => starting(look, rollout, since_ms),
         Phase::Shifting { since_ms } => shifting(look, rollout, since_ms),
@@ -28,23 +31,37 @@ fn starting(look: &Look<'_>, rollout: &Rollout, since_ms: u64) -> Vec<Entry> {
     if !smoke.is_empty() {
         return smoke;
     }
+    if let Some(Hold {
+        why: HoldReason::Capacity { .. },
+        ..
+    }) = &rollout.hold
+        && fits_again(look, rollout)
+    {
+        return vec![resumed(look)];
+    }
     let waits = !look.place.spec.smoke.is_empty() && rollout.smoke.is_none();
-    let ready = look.fresh_within(look.place.spec.analysis.interval_ms);
-    if waits || !ready || rollout.hold.is_some() {
+    if waits || look.out_of_sight().is_some() || rollout.hold.is_some() {
         return Vec::new();
     }
     let first = rollout.steps(&look.place.spec).first();
     first
         .map(|step| {
-            weight(
-                look,
-                rollout,
-                step.weight_percent,
-                WeightReason::Step { step: 1 },
-            )
+            let reason = WeightReason::Step { step: 1 };
+            raise(look, rollout, step.weight_percent, reason)
         })
         .into_iter()
         .collect()
+}
+
+/// The next step's weight; held where the instances that are up could not carry it.
+fn raise(look: &Look<'_>, rollout: &Rollout, percent: u8, reason: WeightReason) -> Entry {
+    match capacity::overload(look, rollout, percent) {
+        None => weight(look, rollout, percent, reason),
+        Some(load) => {
+            let text = load.sentence(capacity::requests_per_s(look));
+            held(look, HoldReason::Capacity { text })
+        }
+    }
 }
 
 /// Takes in a smoke run; one failed request ends the rollout before it had traffic.
@@ -74,7 +91,7 @@ fn smoke(look: &Look<'_>, rollout: &Rollout) -> Vec<Entry> {
 
 fn shifting(look: &Look<'_>, rollout: &Rollout, since_ms: u64) -> Vec<Entry> {
     if rollout.step > 1 {
-        let judged = judge(look, rollout);
+        let judged = judge(look, rollout, &verdict(look, rollout));
         if !judged.is_empty() {
             return judged;
         }
@@ -94,17 +111,22 @@ fn shifting(look: &Look<'_>, rollout: &Rollout, since_ms: u64) -> Vec<Entry> {
 }
 
 fn soaking(look: &Look<'_>, rollout: &Rollout, since_ms: u64) -> Vec<Entry> {
-    let judged = judge(look, rollout);
+    let verdict = verdict(look, rollout);
+    let judged = judge(look, rollout, &verdict);
     if !judged.is_empty() {
         return judged;
     }
-    let verdict = verdict(look, rollout);
     if let Some(hold) = &rollout.hold {
-        let data_is_back = hold.why == HoldReason::NoData && verdict.class != VerdictClass::NoData;
-        let resumed = Entry::Resumed {
-            placement: look.placement.clone(),
+        let is_over = match &hold.why {
+            HoldReason::NoData => verdict.class != VerdictClass::NoData,
+            HoldReason::OutOfSight { .. } => look.out_of_sight().is_none(),
+            HoldReason::Capacity { .. } => fits_again(look, rollout),
+            _ => false,
         };
-        return data_is_back.then_some(resumed).into_iter().collect();
+        return is_over.then(|| resumed(look)).into_iter().collect();
+    }
+    if let Some(held) = blind(look, since_ms) {
+        return vec![held];
     }
     let Some(step) = current_step(look, rollout) else {
         return Vec::new();
@@ -114,10 +136,36 @@ fn soaking(look: &Look<'_>, rollout: &Rollout, since_ms: u64) -> Vec<Entry> {
         return Vec::new();
     }
     match verdict.class {
+        VerdictClass::Pass if look.out_of_sight().is_some() => Vec::new(),
         VerdictClass::Pass => pass(look, rollout, since_ms, step, verdict),
         _ if soaked_ms < max_soak_ms(look, step) => Vec::new(),
         _ => vec![held(look, why_inconclusive(look, &verdict))],
     }
+}
+
+/// Whether what is up now could carry the next step.
+fn fits_again(look: &Look<'_>, rollout: &Rollout) -> bool {
+    let share = look.place.share(rollout.release);
+    let mut steps = rollout.steps(&look.place.spec).iter();
+    let next = steps.find(|step| step.weight_percent > share);
+    next.is_none_or(|step| capacity::overload(look, rollout, step.weight_percent).is_none())
+}
+
+fn resumed(look: &Look<'_>) -> Entry {
+    Entry::Resumed {
+        placement: look.placement.clone(),
+    }
+}
+
+/// Holds once something that the next step depends on was out of sight for as many intervals as a
+/// rollout goes without data.
+fn blind(look: &Look<'_>, since_ms: u64) -> Option<Entry> {
+    let text = look.out_of_sight()?;
+    let settings = &look.place.spec.analysis;
+    let patience_ms = settings.interval_ms * u64::from(settings.no_data_intervals);
+    let last_ms = look.last_in_sight_ms().unwrap_or(0).max(since_ms);
+    let is_due = last_ms + patience_ms <= look.now_ms;
+    is_due.then(|| held(look, HoldReason::OutOfSight { text }))
 }
 
 fn why_inconclusive(look: &Look<'_>, verdict: &Verdict) -> HoldReason {
@@ -164,7 +212,7 @@ fn pass(
     let next = steps.iter().position(|next| next.weight_percent > share);
     let raise = next.map(|next| {
         let reason = WeightReason::Step { step: next + 1 };
-        weight(look, rollout, steps[next].weight_percent, reason)
+        raise(look, rollout, steps[next].weight_percent, reason)
     });
     [Some(passed), raise].into_iter().flatten().collect()
 }
@@ -209,16 +257,17 @@ fn at(look: &Look<'_>, rollout: &Rollout, then_ms: u64) -> Verdict {
 }
 
 /// Records a changed word, takes a failing release back, holds for want of data.
-fn judge(look: &Look<'_>, rollout: &Rollout) -> Vec<Entry> {
-    let verdict = verdict(look, rollout);
+fn judge(look: &Look<'_>, rollout: &Rollout, verdict: &Verdict) -> Vec<Entry> {
     let settings = &look.place.spec.analysis;
-    if verdict.class == VerdictClass::Fail && verdict.failures >= settings.failures {
+    let at_once = analysis::is_unmistakable(verdict, rollout.verdict.as_ref());
+    if verdict.class == VerdictClass::Fail && (at_once || verdict.failures >= settings.failures) {
         let cause = verdict.because.as_str().to_owned();
-        return vec![revert(look, &cause, Some(verdict))];
+        return vec![revert(look, &cause, Some(verdict.clone()))];
     }
     let changed = rollout.verdict_class() != verdict.class;
-    if changed {
+    if changed || analysis::is_first_look(verdict, rollout.verdict.as_ref()) {
         let placement = look.placement.clone();
+        let verdict = verdict.clone();
         return vec![Entry::VerdictChanged { placement, verdict }];
     }
     if verdict.class == VerdictClass::NoData {
@@ -231,7 +280,7 @@ fn judge(look: &Look<'_>, rollout: &Rollout) -> Vec<Entry> {
 /// time.
 fn without_data(look: &Look<'_>, rollout: &Rollout) -> Vec<Entry> {
     let settings = &look.place.spec.analysis;
-    let last_ms = look.newest_common_reading_ms().unwrap_or(0);
+    let last_ms = sources::newest_data_ms(look, rollout.release).unwrap_or(0);
     let blind_ms = look
         .now_ms
         .saturating_sub(last_ms.max(rollout.phase.since_ms()));

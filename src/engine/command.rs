@@ -1,19 +1,15 @@
 //! What people ask for → entries, or a refusal.
 
 use super::look::{Health, Look};
-use super::{canary, evolve, revert, shares};
+use super::{begin, canary, evolve, revert, shares};
 use crate::model::command::{Command, PromoteTo, Refusal};
 use crate::model::entry::{Shares, WeightReason};
 use crate::model::input::Asked;
-use crate::model::service::{Release, ServiceSpec, Workload};
 use crate::model::state::{HoldReason, InstanceStatus};
 use crate::model::verdict::VerdictClass;
-use crate::model::{
-    Clean, Entry, Phase, Placement, PlacementState, ReleaseId, Rollout, RolloutKind, RolloutNumber,
-    State, Status, Version, World,
-};
+use crate::model::{Clean, Entry, Phase, Placement, Rollout, State, Status, World};
 
-type Decision = Result<Vec<Entry>, Refusal>;
+pub(super) type Decision = Result<Vec<Entry>, Refusal>;
 
 pub(super) fn decide(state: &State, world: &World, asked: &Asked) -> Decision {
     match &asked.command {
@@ -21,9 +17,18 @@ pub(super) fn decide(state: &State, world: &World, asked: &Asked) -> Decision {
             spec,
             version,
             reason,
-        } => deploy(state, world, asked, spec, version, reason.clone()),
+            request_id,
+        } => {
+            let wanted = begin::Wanted {
+                spec,
+                version,
+                reason: reason.clone(),
+                request_id: request_id.as_ref(),
+            };
+            begin::deploy(state, world, asked, wanted)
+        }
         Command::Rollback { spec, to, reason } => {
-            go_back(state, world, asked, spec, to.as_ref(), reason.clone())
+            begin::go_back(state, world, asked, spec, to.as_ref(), reason.clone())
         }
         Command::Promote {
             placement,
@@ -48,6 +53,10 @@ pub(super) fn decide(state: &State, world: &World, asked: &Asked) -> Decision {
             let (look, rollout) = open(state, world, placement)?;
             Ok(abort(&look, rollout, reason.clone()))
         }
+        Command::Note { placement, text } => Ok(vec![Entry::Noted {
+            placement: placement.clone(),
+            text: text.clone(),
+        }]),
     }
 }
 
@@ -69,246 +78,10 @@ fn not_now(why: impl AsRef<str>) -> Refusal {
     }
 }
 
-fn impossible(why: impl AsRef<str>) -> Refusal {
+pub(super) fn impossible(why: impl AsRef<str>) -> Refusal {
     Refusal::Impossible {
         why: Clean::new(why.as_ref()),
     }
-}
-
-fn deploy(
-    state: &State,
-    world: &World,
-    asked: &Asked,
-    spec: &ServiceSpec,
-    version: &Version,
-    reason: Option<Clean>,
-) -> Decision {
-    let look = Look::at(state, world, &spec.placement);
-    let place = look.map(|look| look.place);
-    refuse_open(spec, place)?;
-    check_servers(spec, place)?;
-    check_room(spec, place, spec.canary_instances() as usize)?;
-    let stable = place.and_then(PlacementState::stable);
-    if let Some(stable) = stable {
-        check_shares(spec, place, stable)?;
-    }
-    let release = Release {
-        id: asked.release,
-        version: version.clone(),
-        workload: fill_version(&spec.workload, version),
-        config_hash: spec.config_hash.clone(),
-        created_ms: world.now_ms,
-    };
-    Ok(vec![begin(
-        state,
-        asked,
-        spec,
-        RolloutKind::Deploy,
-        release,
-        stable,
-        reason,
-    )])
-}
-
-fn begin(
-    state: &State,
-    asked: &Asked,
-    spec: &ServiceSpec,
-    rollout: RolloutKind,
-    release: Release,
-    from: Option<ReleaseId>,
-    reason: Option<Clean>,
-) -> Entry {
-    Entry::RolloutStarted {
-        id: asked.rollout,
-        number: RolloutNumber(state.rollouts + 1),
-        rollout,
-        release: Box::new(release),
-        from,
-        spec: Box::new(spec.clone()),
-        reason,
-    }
-}
-
-fn fill_version(workload: &Workload, version: &Version) -> Workload {
-    let fill = |text: &String| text.replace("{version}", version.as_str());
-    Workload {
-        command: workload.command.iter().map(fill).collect(),
-        env: workload
-            .env
-            .iter()
-            .map(|(key, value)| (key.clone(), fill(value)))
-            .collect(),
-        ..workload.clone()
-    }
-}
-
-fn refuse_open(spec: &ServiceSpec, place: Option<&PlacementState>) -> Result<(), Refusal> {
-    match place.and_then(|place| place.rollout.as_ref()) {
-        Some(rollout) => Err(Refusal::RolloutOpen {
-            placement: spec.placement.clone(),
-            number: rollout.number,
-        }),
-        None => Ok(()),
-    }
-}
-
-/// Servers in use may not vanish from the configuration or move under a running instance.
-fn check_servers(spec: &ServiceSpec, place: Option<&PlacementState>) -> Result<(), Refusal> {
-    for server in place.iter().flat_map(|place| place.instances.keys()) {
-        let (now, then) = (
-            spec.address(server),
-            place.and_then(|p| p.spec.address(server)),
-        );
-        if now != then {
-            return Err(impossible(format!(
-                "server {server} is in use at {} but the configuration says {}; restore it first",
-                then.map_or_else(|| "?".to_owned(), |a| a.to_string()),
-                now.map_or_else(|| "nothing".to_owned(), |a| a.to_string()),
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// Enough servers must be free, or stand for releases that are out of traffic.
-fn check_room(
-    spec: &ServiceSpec,
-    place: Option<&PlacementState>,
-    need: usize,
-) -> Result<(), Refusal> {
-    let stable = place.and_then(PlacementState::stable);
-    let kept = place.map_or(0, |place| {
-        place
-            .instances
-            .values()
-            .filter(|instance| Some(instance.release) == stable)
-            .count()
-    });
-    let room = spec.servers.len().saturating_sub(kept);
-    match need > room {
-        true => Err(impossible(format!(
-            "{need} instances are needed but only {room} of {} servers are not in use; \
-             add servers or set canary.instances",
-            spec.servers.len()
-        ))),
-        false => Ok(()),
-    }
-}
-
-fn check_shares(
-    spec: &ServiceSpec,
-    place: Option<&PlacementState>,
-    stable: ReleaseId,
-) -> Result<(), Refusal> {
-    let canary = spec.canary_instances() as usize;
-    let stable = place
-        .map_or(0, |place| place.servers_of(stable).count())
-        .max(1);
-    for step in &spec.canary.steps {
-        if shares::solve(step.weight_percent, canary, stable).is_none() {
-            let near = shares::nearest(step.weight_percent, canary, stable).unwrap_or(100);
-            return Err(impossible(format!(
-                "no weights give {canary} new and {stable} old instances a share of {} %; \
-                 the nearest that can be met is {near} %",
-                step.weight_percent
-            )));
-        }
-    }
-    Ok(())
-}
-
-fn go_back(
-    state: &State,
-    world: &World,
-    asked: &Asked,
-    spec: &ServiceSpec,
-    to: Option<&Version>,
-    reason: Option<Clean>,
-) -> Decision {
-    let look = Look::at(state, world, &spec.placement).ok_or_else(|| nothing_before(spec))?;
-    let place = look.place;
-    if let Some(rollout) = &place.rollout {
-        return go_back_from_open(&look, rollout, to, reason);
-    }
-    let target = match to {
-        None => place.previous().ok_or_else(|| nothing_before(spec))?,
-        Some(version) => verified_as(place, version)?,
-    };
-    if Some(target) == place.stable() {
-        return Err(impossible("that version has the traffic already"));
-    }
-    let release = place
-        .releases
-        .get(&target)
-        .ok_or_else(|| nothing_before(spec))?;
-    check_servers(spec, Some(place))?;
-    let there = place.servers_of(target).count();
-    check_room(spec, Some(place), (spec.instances as usize).max(there))?;
-    let from = place.stable();
-    Ok(vec![begin(
-        state,
-        asked,
-        spec,
-        RolloutKind::Rollback,
-        release.clone(),
-        from,
-        reason,
-    )])
-}
-
-/// While a rollout is open, going back to the last verified release is what abort does.
-fn go_back_from_open(
-    look: &Look<'_>,
-    rollout: &Rollout,
-    to: Option<&Version>,
-    reason: Option<Clean>,
-) -> Decision {
-    let stable = look
-        .place
-        .stable()
-        .and_then(|id| look.place.releases.get(&id));
-    let is_stable = |version: &Version| stable.is_some_and(|stable| stable.version == *version);
-    if to.is_none_or(is_stable) {
-        return Ok(abort(look, rollout, reason));
-    }
-    Err(Refusal::RolloutOpen {
-        placement: look.placement.clone(),
-        number: rollout.number,
-    })
-}
-
-fn nothing_before(spec: &ServiceSpec) -> Refusal {
-    impossible(format!(
-        "{} has no earlier verified version to go back to",
-        spec.placement
-    ))
-}
-
-fn verified_as(place: &PlacementState, version: &Version) -> Result<ReleaseId, Refusal> {
-    let is_it = |id: &&ReleaseId| {
-        place
-            .releases
-            .get(id)
-            .is_some_and(|release| release.version == *version)
-    };
-    place
-        .verified
-        .iter()
-        .rev()
-        .find(is_it)
-        .copied()
-        .ok_or_else(|| {
-            let known: Vec<_> = place
-                .verified
-                .iter()
-                .filter_map(|id| Some(place.releases.get(id)?.version.to_string()))
-                .collect();
-            impossible(format!(
-                "{version} was never verified here; verified: {}",
-                known.join(", ")
-            ))
-        })
 }
 
 fn compare(rollout: &Rollout, seen: u64) -> Result<(), Refusal> {
@@ -360,10 +133,8 @@ fn promote(look: &Look<'_>, rollout: &Rollout, to: PromoteTo, revision: u64) -> 
 
 /// Away from the last verified release only on fresh readings and with healthy instances.
 fn check_forward(look: &Look<'_>, rollout: &Rollout) -> Result<(), Refusal> {
-    if !look.fresh_within(look.place.spec.analysis.interval_ms) {
-        return Err(not_now(
-            "the balancer was not read within the last interval; wait for it",
-        ));
+    if let Some(what) = look.out_of_sight() {
+        return Err(not_now(format!("{what}; going forward waits for it")));
     }
     let mut canary = look.place.servers_of(rollout.release);
     let sick = canary.find_map(|(server, _)| match look.health(server) {
@@ -385,10 +156,14 @@ fn go_forward(look: &Look<'_>, rollout: &Rollout, to: PromoteTo) -> Decision {
             .find(|percent| *percent > share)
             .unwrap_or(100),
     };
-    if share == 100 {
+    let shown = look.lowest_applied_percent(rollout.release);
+    let shown = shown.is_some_and(|shown| shown + shares::TOLERANCE >= f64::from(share));
+    if share == 100 && shown {
         return Ok(vec![canary::finished(look, rollout)]);
     }
-    if percent <= share || percent > 100 {
+    // What somebody lowered by hand is asserted anew.
+    let anew = share == 100 && percent == 100;
+    if (percent <= share && !anew) || percent > 100 {
         return Err(impossible(format!(
             "{percent} % is not above the present {share} %"
         )));
@@ -447,6 +222,10 @@ fn resume(look: &Look<'_>, rollout: &Rollout, revision: u64) -> Decision {
     let Some(hold) = &rollout.hold else {
         return Ok(Vec::new());
     };
+    // A gap can tell late of a hold that was decided just before the way back.
+    if rollout.is_reverting() {
+        return Err(not_now("traffic is on its way back to stable"));
+    }
     compare(rollout, revision)?;
     let mut entries = vec![Entry::Resumed {
         placement: look.placement.clone(),
@@ -461,7 +240,7 @@ fn resume(look: &Look<'_>, rollout: &Rollout, revision: u64) -> Decision {
 }
 
 /// Only ever lowers; beats everything; is never stale. Asked again it changes nothing.
-fn abort(look: &Look<'_>, rollout: &Rollout, reason: Option<Clean>) -> Vec<Entry> {
+pub(super) fn abort(look: &Look<'_>, rollout: &Rollout, reason: Option<Clean>) -> Vec<Entry> {
     if rollout.is_reverting() {
         return Vec::new();
     }

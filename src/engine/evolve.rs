@@ -3,7 +3,8 @@
 use crate::model::entry::WeightReason;
 use crate::model::service::{Release, ServiceSpec};
 use crate::model::state::{
-    Closed, DriftTold, Hold, HoldReason, Instance, InstanceStatus, RefusalTold, WeightIntent,
+    Closed, DriftTold, Hold, HoldReason, Instance, InstanceStatus, RefusalTold, Requested,
+    WeightIntent,
 };
 use crate::model::{
     Actor, Clean, Entry, Phase, PlacementState, Record, ReleaseId, Rollout, RolloutId, RolloutKind,
@@ -13,6 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Verified releases remembered per placement, for rollbacks.
 const VERIFIED_MAX: usize = 10;
+/// Requests remembered by their id; older ones are looked up in the history.
+const REQUESTS_MAX: usize = 256;
 
 /// Folds one record.
 pub fn evolve(state: &mut State, record: &Record) {
@@ -28,8 +31,19 @@ pub fn evolve(state: &mut State, record: &Record) {
             from,
             spec,
             reason: _,
+            request_id,
         } => {
             state.rollouts = state.rollouts.max(number.0);
+            if let Some(id) = request_id {
+                state.requests.push_back(Requested {
+                    id: id.clone(),
+                    number: *number,
+                    placement: spec.placement.clone(),
+                    version: release.version.clone(),
+                });
+                let over = state.requests.len().saturating_sub(REQUESTS_MAX);
+                state.requests.drain(..over);
+            }
             let begun = Begun {
                 id: *id,
                 number: *number,
@@ -123,6 +137,7 @@ fn empty(spec: &ServiceSpec) -> PlacementState {
 fn fold(place: &mut PlacementState, record: &Record) {
     match &record.entry {
         Entry::InstanceIntended { .. }
+        | Entry::InstanceFound { .. }
         | Entry::InstanceUp { .. }
         | Entry::InstanceFailed { .. }
         | Entry::DrainBegun { .. }
@@ -215,7 +230,11 @@ fn resume(rollout: &mut Rollout, record: &Record) {
         | HoldReason::TooFewRequests
         | HoldReason::Inconclusive
         | HoldReason::Shift { .. } => true,
-        HoldReason::Person { .. } | HoldReason::Drift { .. } | HoldReason::PauseStep => false,
+        HoldReason::Person { .. }
+        | HoldReason::Drift { .. }
+        | HoldReason::Capacity { .. }
+        | HoldReason::OutOfSight { .. }
+        | HoldReason::PauseStep => false,
     };
     if let (true, Phase::Soaking { since_ms } | Phase::Shifting { since_ms }) =
         (anew, &mut rollout.phase)
@@ -235,31 +254,45 @@ fn revert(rollout: &mut Rollout, record: &Record, cause: Clean) {
 }
 
 fn fold_instance(place: &mut PlacementState, record: &Record) {
-    let mut set = |server: &ServerName, status: InstanceStatus| {
-        if let Some(instance) = place.instances.get_mut(server) {
-            instance.status = status;
-        }
-    };
     match &record.entry {
         Entry::InstanceIntended {
             server, release, ..
         } => {
-            let instance = Instance {
-                release: *release,
-                intent: record.seq,
-                since_ms: record.at_ms,
-                status: InstanceStatus::Starting,
-            };
-            place.instances.insert(server.clone(), instance);
+            stand(place, record, server, *release, InstanceStatus::Starting);
         }
-        Entry::InstanceUp { server, .. } => set(server, InstanceStatus::Up),
-        Entry::InstanceFailed { server, why, .. } => {
-            set(server, InstanceStatus::Failed { why: why.clone() });
+        Entry::InstanceFound {
+            server,
+            release,
+            epochs,
+            ..
+        } => {
+            let epochs = epochs.clone();
+            stand(
+                place,
+                record,
+                server,
+                *release,
+                InstanceStatus::Draining { epochs },
+            );
+        }
+        // What was decided during a gap may meet an instance that is on its way out since.
+        Entry::InstanceUp { server, .. } if is_meant_to_run(place, server) => {
+            set(place, server, record, InstanceStatus::Up);
+        }
+        Entry::InstanceFailed { server, why, .. } if is_meant_to_run(place, server) => {
+            set(
+                place,
+                server,
+                record,
+                InstanceStatus::Failed { why: why.clone() },
+            );
             bump(place);
         }
         Entry::DrainBegun { server, epochs, .. } => {
             set(
+                place,
                 server,
+                record,
                 InstanceStatus::Draining {
                     epochs: epochs.clone(),
                 },
@@ -267,7 +300,7 @@ fn fold_instance(place: &mut PlacementState, record: &Record) {
             intend(place, server, record);
         }
         Entry::StopIntended { server, .. } => {
-            set(server, InstanceStatus::Stopping);
+            set(place, server, record, InstanceStatus::Stopping);
             intend(place, server, record);
         }
         Entry::InstanceStopped { server, .. } => {
@@ -286,10 +319,38 @@ fn fold_instance(place: &mut PlacementState, record: &Record) {
     }
 }
 
+fn set(place: &mut PlacementState, server: &ServerName, record: &Record, status: InstanceStatus) {
+    if let Some(instance) = place.instances.get_mut(server) {
+        instance.status = status;
+        instance.since_ms = record.at_ms;
+    }
+}
+
+fn is_meant_to_run(place: &PlacementState, server: &ServerName) -> bool {
+    let status = place.instances.get(server).map(|there| &there.status);
+    matches!(status, Some(InstanceStatus::Starting | InstanceStatus::Up))
+}
+
+fn stand(
+    place: &mut PlacementState,
+    record: &Record,
+    server: &ServerName,
+    release: ReleaseId,
+    status: InstanceStatus,
+) {
+    let instance = Instance {
+        release,
+        intent: record.seq,
+        rollout: place.rollout.as_ref().map(|rollout| rollout.number),
+        since_ms: record.at_ms,
+        status,
+    };
+    place.instances.insert(server.clone(), instance);
+}
+
 fn intend(place: &mut PlacementState, server: &ServerName, record: &Record) {
     if let Some(instance) = place.instances.get_mut(server) {
         instance.intent = record.seq;
-        instance.since_ms = record.at_ms;
     }
 }
 
@@ -412,9 +473,11 @@ fn finish(place: &mut PlacementState, record: &Record, status: Status, because: 
         }
         _ => Some(rollout.release),
     };
-    let keep_ms = match status {
-        Status::Succeeded => place.spec.canary.keep_warm_ms,
-        _ => 0,
+    let verified = loser.is_some_and(|loser| place.verified.contains(&loser));
+    let keep_ms = if verified {
+        place.spec.canary.keep_warm_ms
+    } else {
+        0
     };
     if let Some(loser) = loser.filter(|loser| Some(*loser) != place.stable()) {
         place.warm.insert(loser, record.at_ms + keep_ms);

@@ -3,11 +3,14 @@
 use super::canary;
 use super::look::{Health, Look};
 use crate::model::state::{Instance, InstanceStatus};
-use crate::model::{Clean, Entry, Rollout, ServerName};
+use crate::model::{Clean, Entry, ReleaseId, Rollout, RuntimeName, ServerName};
+use std::collections::BTreeMap;
 
 /// Records what became of instances that are being started or carry the new release.
 pub(super) fn progress(look: &Look<'_>) -> Vec<Entry> {
-    let canary = look.place.canary();
+    // A verified release is kept running by its runtime: it never fails for good.
+    let verified = &look.place.verified;
+    let canary = look.place.canary().filter(|id| !verified.contains(id));
     let fate = |(server, instance): (&ServerName, &Instance)| {
         let new = Some(instance.release) == canary;
         match (&instance.status, look.health(server)) {
@@ -15,6 +18,7 @@ pub(super) fn progress(look: &Look<'_>) -> Vec<Entry> {
                 gone(look, server).then(|| failed(look, server, why))
             }
             (InstanceStatus::Starting, _) => up(look, server),
+            (InstanceStatus::Up, Health::Bad(_)) if look.host_is_lost(server) => None,
             (InstanceStatus::Up, Health::Bad(why)) if new => Some(failed(look, server, why)),
             _ => None,
         }
@@ -48,8 +52,18 @@ fn failed(look: &Look<'_>, server: &ServerName, why: Clean) -> Entry {
     }
 }
 
+/// Takes the rollout back when one instance of the new release failed, however far it is.
+pub(super) fn revert_failed(look: &Look<'_>, rollout: &Rollout) -> Option<Entry> {
+    let mut mine = look.place.servers_of(rollout.release);
+    let cause = mine.find_map(|(server, instance)| match &instance.status {
+        InstanceStatus::Failed { why } => Some(format!("instance {server} failed: {why}")),
+        _ => None,
+    })?;
+    Some(canary::revert(look, &cause, None))
+}
+
 /// Intends the instances a rollout still needs, makes room for them, and takes the rollout back
-/// when one failed or the deadline passed.
+/// when the deadline passed.
 pub(super) fn bring_up(
     look: &Look<'_>,
     rollout: &Rollout,
@@ -57,16 +71,6 @@ pub(super) fn bring_up(
     since_ms: u64,
 ) -> Vec<Entry> {
     let release = rollout.release;
-    let failed = look
-        .place
-        .servers_of(release)
-        .find_map(|(server, i)| match &i.status {
-            InstanceStatus::Failed { why } => Some(format!("instance {server} failed: {why}")),
-            _ => None,
-        });
-    if let Some(cause) = failed {
-        return vec![canary::revert(look, &cause, None)];
-    }
     if since_ms + look.place.spec.health.start_timeout_ms <= look.now_ms {
         return vec![canary::revert(look, &late(look, rollout), None)];
     }
@@ -77,10 +81,8 @@ pub(super) fn bring_up(
         )
     });
     let missing = need.saturating_sub(coming.count());
-    let mut entries: Vec<_> = look
-        .place
-        .free_servers()
-        .take(missing)
+    let mut entries: Vec<_> = spread(look, release, missing)
+        .into_iter()
         .map(|server| Entry::InstanceIntended {
             placement: look.placement.clone(),
             server: server.clone(),
@@ -93,14 +95,44 @@ pub(super) fn bring_up(
     entries
 }
 
+/// Free servers for so many more instances of a release, evenly over the runtimes; those that
+/// cannot be read come last.
+fn spread<'a>(look: &Look<'a>, release: ReleaseId, missing: usize) -> Vec<&'a ServerName> {
+    let spec = &look.place.spec;
+    let mut on: BTreeMap<Option<&RuntimeName>, usize> = BTreeMap::new();
+    for (server, _) in look.place.servers_of(release) {
+        *on.entry(spec.runtime_of(server)).or_default() += 1;
+    }
+    let mut free: Vec<_> = look.place.free_servers().collect();
+    let mut chosen = Vec::new();
+    while chosen.len() < missing && !free.is_empty() {
+        let rank = |server: &&ServerName| {
+            let runtime = spec.runtime_of(server);
+            let view = look.runtime(server);
+            let dark = view.is_some_and(|view| view.trouble.is_some());
+            (dark, on.get(&runtime).copied().unwrap_or(0))
+        };
+        let next = (0..free.len()).min_by_key(|at| rank(&free[*at]));
+        let server = free.remove(next.expect("invariant: some server is free"));
+        *on.entry(spec.runtime_of(server)).or_default() += 1;
+        chosen.push(server);
+    }
+    chosen
+}
+
 fn late(look: &Look<'_>, rollout: &Rollout) -> String {
     let waits: Vec<_> = look
         .place
         .servers_of(rollout.release)
         .filter(|(_, instance)| instance.status == InstanceStatus::Starting)
         .map(|(server, _)| {
+            let waiting = match look.instance(server) {
+                Some(Some(view)) => view.waiting.clone(),
+                _ => None,
+            };
             let log = look.seen.and_then(|seen| seen.probes.get(server));
-            let why = log.and_then(|log| log.trouble.clone()).unwrap_or_default();
+            let trouble = || log.and_then(|log| log.trouble.clone());
+            let why = waiting.or_else(trouble).unwrap_or_default();
             format!("{server} {why}")
         })
         .collect();

@@ -1,9 +1,12 @@
 //! What State and World together say about one placement: facts, no decisions.
 
+use super::sources;
 use crate::analysis::{Evidence, RECENT_MS};
-use crate::model::state::{InstanceStatus, WeightIntent};
+use crate::model::state::{Instance, InstanceStatus, WeightIntent};
 use crate::model::verdict::Counters;
-use crate::model::world::{Admin, BalancerReading, BalancerView, InstanceView, PlacementWorld};
+use crate::model::world::{
+    Admin, BalancerReading, BalancerView, InstanceView, PlacementWorld, RuntimeView, Sample,
+};
 use crate::model::{
     BalancerName, Clean, EffectId, Placement, PlacementState, ReleaseId, ServerName, State, World,
 };
@@ -25,6 +28,19 @@ pub struct Look<'a> {
     pub since_ms: u64,
     /// The record that began this engine.
     pub engine_seq: EffectId,
+}
+
+/// A peer as it was last seen.
+#[derive(Debug, Clone, Copy)]
+pub struct Sight<'a> {
+    /// `balancer` or `runtime`.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: &'a str,
+    /// When it was last read with success.
+    pub read_ms: Option<u64>,
+    /// Why it could not be read since.
+    pub trouble: Option<&'a Clean>,
 }
 
 /// How an instance is, as far as anyone knows.
@@ -79,6 +95,17 @@ impl<'a> Look<'a> {
             .is_some_and(|read_ms| read_ms + ms >= self.now_ms)
     }
 
+    /// Whether a balancer was read within the last interval, and nothing made that doubtful since.
+    pub fn is_fresh(&self, name: &BalancerName) -> bool {
+        let within_ms = self.place.spec.analysis.interval_ms;
+        self.balancer(name).is_some_and(|view| {
+            let read_ms = view
+                .read_ms
+                .filter(|_| view.trouble.is_none() && view.tried_ms > 0);
+            read_ms.is_some_and(|read_ms| read_ms + within_ms >= self.now_ms)
+        })
+    }
+
     /// When the balancer that was not read for longest was read.
     pub fn newest_common_reading_ms(&self) -> Option<u64> {
         let read = |backend: &crate::model::service::Backend| {
@@ -98,12 +125,74 @@ impl<'a> Look<'a> {
         self.place.spec.balancers.iter().filter_map(epoch).collect()
     }
 
-    /// What the runtimes say of an instance: `None` when nobody could be asked, `Some(None)` when
-    /// it is not there.
+    /// The runtime of a server's instance, if it was ever tried.
+    pub fn runtime(&self, server: &ServerName) -> Option<&'a RuntimeView> {
+        let runtime = self.place.spec.runtime_of(server)?;
+        self.seen?.runtimes.get(runtime)
+    }
+
+    /// What its runtime says of an instance: `None` when nobody could be asked, or something made
+    /// the newest answer doubtful; `Some(None)` when it is not there.
     pub fn instance(&self, server: &ServerName) -> Option<Option<&'a InstanceView>> {
-        let view = self.seen?.runtimes.get(self.place.spec.runtimes.first()?)?;
-        view.read_ms?;
+        let view = self.runtime(server)?;
+        view.read_ms.filter(|_| view.tried_ms > 0)?;
         Some(view.reading.instances.get(server))
+    }
+
+    /// Whether the host of an instance is lost rather than the instance: its runtime cannot be
+    /// read, and nothing verified is seen healthy there.
+    pub fn host_is_lost(&self, server: &ServerName) -> bool {
+        let dark = self
+            .runtime(server)
+            .is_some_and(|view| view.trouble.is_some());
+        let runtime = self.place.spec.runtime_of(server);
+        let beside = |(other, instance): (&ServerName, &Instance)| {
+            self.place.spec.runtime_of(other) == runtime
+                && self.place.verified.contains(&instance.release)
+                && self.health(other) == Health::Good
+        };
+        dark && !self.place.instances.iter().any(beside)
+    }
+
+    /// What a forward move depends on, as it was last seen: balancers, then runtimes.
+    pub fn sights(&self) -> impl Iterator<Item = Sight<'a>> {
+        let (spec, seen) = (&self.place.spec, self.seen);
+        let balancers = spec.balancers.iter().map(move |backend| {
+            let view = seen.and_then(|seen| seen.balancers.get(&backend.balancer));
+            Sight {
+                kind: "balancer",
+                name: backend.balancer.as_str(),
+                read_ms: view.and_then(|view| view.read_ms),
+                trouble: view.and_then(|view| view.trouble.as_ref()),
+            }
+        });
+        let runtimes = spec.runtimes.iter().map(move |runtime| {
+            let view = seen.and_then(|seen| seen.runtimes.get(runtime));
+            Sight {
+                kind: "runtime",
+                name: runtime.as_str(),
+                read_ms: view.and_then(|view| view.read_ms),
+                trouble: view.and_then(|view| view.trouble.as_ref()),
+            }
+        });
+        balancers.chain(runtimes)
+    }
+
+    /// What could not be read within the last interval, of all that a forward move depends on:
+    /// its name and why. `None` when everything is in sight.
+    pub fn out_of_sight(&self) -> Option<Clean> {
+        let interval_ms = self.place.spec.analysis.interval_ms;
+        let since_ms = self.now_ms.saturating_sub(interval_ms);
+        let blind = self.sights().find(|sight| sight.read_ms < Some(since_ms))?;
+        let why = blind
+            .trouble
+            .map_or("not read within the last interval", Clean::as_str);
+        Some(Clean::new(&format!("{} {}: {why}", blind.kind, blind.name)))
+    }
+
+    /// When everything that a forward move depends on was last in sight.
+    pub fn last_in_sight_ms(&self) -> Option<u64> {
+        self.sights().map(|sight| sight.read_ms).min().flatten()
     }
 
     /// How an instance is.
@@ -147,16 +236,24 @@ impl<'a> Look<'a> {
         self.place.servers_of(release).any(|(server, instance)| {
             instance.status == InstanceStatus::Up
                 && !matches!(self.health(server), Health::Bad(_))
-                && !self.down_at_balancer(server)
+                && !self.down_at_balancers(server)
         })
     }
 
-    /// Whether a balancer that may use a server holds it for down.
-    pub fn down_at_balancer(&self, server: &ServerName) -> bool {
+    /// Whether every balancer that may use a server holds it for down.
+    fn down_at_balancers(&self, server: &ServerName) -> bool {
         let backends = self.place.spec.balancers.iter();
-        backends
+        let mut views = backends
             .filter_map(|backend| self.reading(&backend.balancer)?.servers.get(server))
-            .any(|view| view.admin == Admin::Ready && !view.up)
+            .filter(|view| view.admin == Admin::Ready)
+            .peekable();
+        views.peek().is_some() && views.all(|view| !view.up)
+    }
+
+    /// Whether one balancer may use a server but holds it for down.
+    pub fn down_at(&self, balancer: &BalancerName, server: &ServerName) -> bool {
+        let view = self.reading(balancer).and_then(|r| r.servers.get(server));
+        view.is_some_and(|view| view.admin == Admin::Ready && !view.up)
     }
 
     /// A release's share by one reading's effective weights, in percent; 0 where nobody serves.
@@ -186,6 +283,27 @@ impl<'a> Look<'a> {
             .reduce(f64::max)
     }
 
+    /// The lowest share of a release over all balancers that could be read.
+    pub fn lowest_applied_percent(&self, release: ReleaseId) -> Option<f64> {
+        let backends = self.place.spec.balancers.iter();
+        backends
+            .filter_map(|backend| self.reading(&backend.balancer))
+            .map(|reading| self.applied_percent(reading, release))
+            .reduce(f64::min)
+    }
+
+    /// Whether every balancer shows now that a server gets no new requests. What was read before a
+    /// pause proves nothing, nor does silence.
+    pub fn is_out_of_traffic(&self, server: &ServerName) -> bool {
+        let backends = &self.place.spec.balancers;
+        backends.iter().all(|backend| {
+            let view = self.reading(&backend.balancer);
+            let view = view.map(|reading| reading.servers.get(server));
+            self.is_fresh(&backend.balancer)
+                && view.is_some_and(|view| view.is_none_or(|view| view.effective_weight() == 0))
+        })
+    }
+
     /// Whether an intent is a raise that an earlier engine left unsettled.
     pub fn is_stale_raise(&self, intent: &WeightIntent) -> bool {
         let Some(canary) = self.place.canary() else {
@@ -211,13 +329,29 @@ impl<'a> Look<'a> {
     /// What one server answered in the samples that lie within a window.
     pub fn counted_on(&self, server: &ServerName, window: RangeInclusive<u64>) -> Counters {
         let mut sum = Counters::default();
-        let samples = self.seen.and_then(|seen| seen.samples.get(server));
-        let newest_first = samples.into_iter().flatten().rev();
-        let in_window = newest_first.take_while(|sample| sample.from_ms >= *window.start());
-        for sample in in_window.filter(|sample| sample.to_ms <= *window.end()) {
+        let samples = self.samples_since(server, *window.start());
+        for sample in samples.filter(|sample| sample.to_ms <= *window.end()) {
             sum.add(&sample.counters);
         }
         sum
+    }
+
+    /// What a server answered in the samples that began at a time or later, balancer by balancer,
+    /// newest first.
+    pub fn samples_since(
+        &self,
+        server: &ServerName,
+        from_ms: u64,
+    ) -> impl Iterator<Item = &'a Sample> {
+        let views = self
+            .seen
+            .into_iter()
+            .flat_map(|seen| seen.balancers.values());
+        let samples = views.filter_map(move |view| view.samples.get(server));
+        samples.flat_map(move |samples| {
+            let newest_first = samples.iter().rev();
+            newest_first.take_while(move |sample| sample.from_ms >= from_ms)
+        })
     }
 
     /// What the judge may look at, or could have at an earlier time, for a window that began at
@@ -239,19 +373,24 @@ impl<'a> Look<'a> {
             probes_passed,
             probes_made,
             fresh: self.fresh_within(self.place.spec.analysis.interval_ms),
+            usage: sources::usage(self, canary, until_ms),
+            sources: sources::evidence(self, canary, from_ms, until_ms),
         }
     }
 
+    /// Probes passed and made. Those that failed while an instance was still starting, or on a host
+    /// that is lost, say nothing about the release.
     fn probes(&self, release: ReleaseId, until_ms: u64) -> (u64, u64) {
-        let window = until_ms.saturating_sub(RECENT_MS)..=until_ms;
+        let recent_ms = until_ms.saturating_sub(RECENT_MS);
         let (mut passed, mut made) = (0, 0);
         for (server, instance) in self.place.servers_of(release) {
             let up = instance.status == InstanceStatus::Up;
             let log = self
                 .seen
                 .and_then(|seen| seen.probes.get(server))
-                .filter(|_| up);
+                .filter(|_| up && !self.host_is_lost(server));
             let results = log.into_iter().flat_map(|log| &log.results);
+            let window = recent_ms.max(instance.since_ms)..=until_ms;
             for (_, ok) in results.filter(|(at_ms, _)| window.contains(at_ms)) {
                 made += 1;
                 passed += u64::from(*ok);

@@ -1,21 +1,30 @@
 //! What was seen → [`World`], in bounded windows.
 
 use crate::model::effect::EffectKey;
-use crate::model::input::{Observation, Settled};
+use crate::model::input::{Inspection, Observation, RuntimeInspection, Settled};
+use crate::model::metrics::MetricsReading;
 use crate::model::world::{
-    BalancerReading, BalancerView, PlacementWorld, ProbeLog, RuntimeReading, Sample,
+    BalancerReading, BalancerView, PlacementWorld, ProbeLog, RuntimeReading, Sample, ServerView,
+    UsageSample,
 };
 use crate::model::{
-    BalancerName, Clean, Event, Input, Outcome, ReleaseId, RuntimeName, ServerName, World,
+    BalancerName, Clean, Event, Input, MetricsName, Outcome, ReleaseId, RuntimeName, ServerName,
+    World,
 };
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 /// Samples kept per server; at about one a second, a quarter of an hour.
 const SAMPLES_MAX: usize = 900;
 /// Shortest sample; readings in between are added to the last one.
 const SAMPLE_MS_MIN: u64 = 1_000;
+/// Samples kept of what an instance used: the recent window, twice.
+const USAGE_MAX: usize = 120;
 /// Probe results kept per instance: the last minute at the shortest interval, and more.
 const PROBES_MAX: usize = 128;
+
+/// Answers kept per source of metrics: as many judgements in a row as a rollout may fail by, and
+/// more.
+const READINGS_MAX: usize = 128;
 
 /// Takes in what an input shows. Time only moves forward.
 pub fn observe(world: &mut World, input: &Input) {
@@ -24,8 +33,25 @@ pub fn observe(world: &mut World, input: &Input) {
     match &input.event {
         Event::Started(_) => world.since_ms = now_ms,
         Event::Settled(settled) => settle(world, settled, now_ms),
+        Event::Inspected(inspection) => look_over(world, inspection),
+        Event::RuntimeInspected(inspection) => look_over_runtime(world, inspection),
         _ => {}
     }
+}
+
+fn look_over(world: &mut World, seen: &Inspection) {
+    let place = world.placements.entry(seen.placement.clone()).or_default();
+    let view = place.balancers.entry(seen.balancer.clone()).or_default();
+    view.unfit.clone_from(&seen.unfit);
+    view.notes.clone_from(&seen.notes);
+}
+
+fn look_over_runtime(world: &mut World, seen: &RuntimeInspection) {
+    let place = world.placements.entry(seen.placement.clone()).or_default();
+    let view = place.runtimes.entry(seen.runtime.clone()).or_default();
+    view.unfit.clone_from(&seen.unfit);
+    view.notes.clone_from(&seen.notes);
+    view.pinned.clone_from(&seen.pinned);
 }
 
 /// Forgets a balancer's or runtime's freshness after an outcome nobody vouches for: it must be
@@ -48,7 +74,7 @@ pub fn distrust(world: &mut World, key: &EffectKey) {
                 view.tried_ms = 0;
             }
         }
-        EffectKey::Probe(..) | EffectKey::Smoke(..) => {}
+        EffectKey::Probe(..) | EffectKey::Smoke(..) | EffectKey::Metrics(..) => {}
     }
 }
 
@@ -70,6 +96,14 @@ fn settle(world: &mut World, settled: &Settled, now_ms: u64) {
         }) => {
             let place = world.placements.entry(placement.clone()).or_default();
             see_runtime(place, runtime, reading, now_ms);
+        }
+        Some(Observation::Metrics {
+            placement,
+            source,
+            reading,
+        }) => {
+            let place = world.placements.entry(placement.clone()).or_default();
+            see_metrics(place, source, reading, now_ms);
         }
         Some(Observation::Probe {
             placement,
@@ -110,35 +144,45 @@ fn see_balancer(
     if view.reading.epoch == reading.epoch
         && let Some(from_ms) = view.read_ms
     {
-        sample(&mut place.samples, view, reading, from_ms, now_ms);
+        sample(view, reading, from_ms, now_ms);
     } else {
         view.asserted = None;
+        linger(view, now_ms);
     }
     if applied {
         view.asserted = Some(reading.settings());
+        view.set_ms = Some(now_ms);
     }
     view.read_ms = Some(now_ms);
     view.trouble = None;
     view.reading = reading.clone();
 }
 
-fn sample(
-    samples: &mut std::collections::BTreeMap<ServerName, VecDeque<Sample>>,
-    before: &BalancerView,
-    reading: &BalancerReading,
-    from_ms: u64,
-    to_ms: u64,
-) {
+/// The balancer's process is another one: whatever the former one was serving may go on there.
+fn linger(view: &mut BalancerView, now_ms: u64) {
+    let had_traffic = |view: &ServerView| view.effective_weight() > 0 || view.sessions > 0;
+    let servers = view.reading.servers.iter();
+    let busy = servers.filter(|(_, view)| had_traffic(view));
+    view.lingering
+        .extend(busy.map(|(server, _)| (server.clone(), now_ms)));
+}
+
+fn sample(view: &mut BalancerView, reading: &BalancerReading, from_ms: u64, to_ms: u64) {
+    let set_ms = view.set_ms;
+    let is_open = |last: &Sample| {
+        let is_short = last.to_ms - last.from_ms < SAMPLE_MS_MIN;
+        last.to_ms == from_ms && is_short && set_ms.is_none_or(|set_ms| set_ms <= last.from_ms)
+    };
     for (server, now) in &reading.servers {
-        let Some(then) = before.reading.servers.get(server) else {
+        let Some(then) = view.reading.servers.get(server) else {
             continue;
         };
         let Some(counters) = now.counters.since(&then.counters) else {
             continue;
         };
-        let log = samples.entry(server.clone()).or_default();
+        let log = view.samples.entry(server.clone()).or_default();
         match log.back_mut() {
-            Some(last) if last.to_ms == from_ms && last.to_ms - last.from_ms < SAMPLE_MS_MIN => {
+            Some(last) if is_open(last) => {
                 last.counters.add(&counters);
                 last.to_ms = to_ms;
             }
@@ -167,6 +211,59 @@ fn see_runtime(
             view.read_ms = Some(now_ms);
             view.trouble = None;
             view.reading = reading.clone();
+            see_usage(&mut place.usage, reading, now_ms);
+        }
+        Err(why) => view.trouble = Some(why.clone()),
+    }
+}
+
+/// Keeps what instances used, at most one sample a second, where the runtime says it.
+fn see_usage(
+    usage: &mut BTreeMap<ServerName, VecDeque<UsageSample>>,
+    reading: &RuntimeReading,
+    now_ms: u64,
+) {
+    for (server, view) in &reading.instances {
+        let used = view.memory_bytes.zip(view.memory_limit_bytes);
+        let sample = UsageSample {
+            at_ms: now_ms,
+            release: view.release,
+            cpu: view.cpu_percent.map(|percent| percent / 100.0),
+            memory: used
+                .filter(|(_, limit)| *limit > 0)
+                .map(|(used, limit)| used as f64 / limit as f64),
+        };
+        if sample.cpu.is_none() && sample.memory.is_none() {
+            continue;
+        }
+        let log = usage.entry(server.clone()).or_default();
+        let soon = |last: &UsageSample| last.at_ms + SAMPLE_MS_MIN > now_ms;
+        if log.back().is_some_and(soon) {
+            continue;
+        }
+        log.push_back(sample);
+        if log.len() > USAGE_MAX {
+            log.pop_front();
+        }
+    }
+}
+
+fn see_metrics(
+    place: &mut PlacementWorld,
+    source: &MetricsName,
+    reading: &Result<MetricsReading, Clean>,
+    now_ms: u64,
+) {
+    let view = place.metrics.entry(source.clone()).or_default();
+    view.tried_ms = now_ms;
+    match reading {
+        Ok(reading) => {
+            view.read_ms = Some(now_ms);
+            view.trouble = None;
+            view.readings.push_back((now_ms, reading.clone()));
+            if view.readings.len() > READINGS_MAX {
+                view.readings.pop_front();
+            }
         }
         Err(why) => view.trouble = Some(why.clone()),
     }

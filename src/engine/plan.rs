@@ -2,20 +2,28 @@
 
 use super::look::{Health, Look};
 use super::shares;
+use super::sources;
 use super::traffic::{self, Write};
 use crate::model::effect::Effect;
+use crate::model::metrics::MetricsQuestion;
 use crate::model::service::Backend;
 use crate::model::state::{Instance, InstanceStatus};
 use crate::model::{Phase, Placement, ReleaseId, RuntimeName, ServerName, State, World};
 
-/// Between two readings of a balancer or runtime while a rollout is open.
-const POLL_OPEN_MS: u64 = 500;
+/// Between two readings of a balancer while a rollout is open, at most: it bounds how soon bad
+/// answers are seen.
+const POLL_OPEN_MS: u64 = 250;
+/// Between two readings of a runtime then.
+const RUNTIME_OPEN_MS: u64 = 500;
 /// Between two readings while nothing is under way: the watch never ends.
 const POLL_IDLE_MS: u64 = 2_000;
 /// Between two probes of an instance that is being started.
 const PROBE_START_MS: u64 = 250;
 /// Idle instances are probed this many times less often than while a rollout is open.
 const PROBE_IDLE_FACTOR: u64 = 5;
+
+/// Sources of metrics are asked this many times less often than while a rollout is open.
+const METRICS_IDLE_FACTOR: u64 = 6;
 
 /// Which way an effect leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,14 +89,18 @@ fn plan_one(look: &Look<'_>, agenda: &mut Agenda) {
         plan_instance(look, server, instance, agenda);
     }
     plan_reads(look, agenda);
+    plan_metrics(look, agenda);
     plan_smoke(look, agenda);
 }
 
 fn plan_weights(look: &Look<'_>, agenda: &mut Agenda) {
-    let (Some(intent), Some(wanted)) = (&look.place.weight, shares::wanted(look)) else {
+    let Some(intent) = &look.place.weight else {
         return;
     };
     for backend in &look.place.spec.balancers {
+        let Some(wanted) = shares::wanted(look, &backend.balancer) else {
+            return;
+        };
         let direction = match traffic::write(look, &wanted, &backend.balancer) {
             Write::No => continue,
             Write::Safe => Direction::Safe,
@@ -105,7 +117,7 @@ fn plan_weights(look: &Look<'_>, agenda: &mut Agenda) {
     }
 }
 
-fn poll_ms(look: &Look<'_>) -> u64 {
+fn poll_ms(look: &Look<'_>, open_ms: u64) -> u64 {
     let busy = look.place.rollout.is_some()
         || look.place.instances.values().any(|instance| {
             matches!(
@@ -113,19 +125,52 @@ fn poll_ms(look: &Look<'_>) -> u64 {
                 InstanceStatus::Draining { .. } | InstanceStatus::Stopping
             )
         });
-    if busy { POLL_OPEN_MS } else { POLL_IDLE_MS }
+    // The judge takes no reading older than an interval: the next must be there before that.
+    let in_time_ms = look.place.spec.analysis.interval_ms / 2;
+    match busy {
+        true => open_ms.min(in_time_ms),
+        false => POLL_IDLE_MS,
+    }
 }
 
 fn plan_reads(look: &Look<'_>, agenda: &mut Agenda) {
-    let due_ms = |tried_ms: Option<u64>| tried_ms.map_or(0, |tried_ms| tried_ms + poll_ms(look));
+    let due_ms = |tried_ms: Option<u64>, open_ms| {
+        tried_ms.map_or(0, |tried_ms| tried_ms + poll_ms(look, open_ms))
+    };
     for backend in &look.place.spec.balancers {
         let tried_ms = look.balancer(&backend.balancer).map(|view| view.tried_ms);
-        agenda.due(due_ms(tried_ms), || read_balancer(look.placement, backend));
+        agenda.due(due_ms(tried_ms, POLL_OPEN_MS), || {
+            read_balancer(look.placement, backend)
+        });
     }
     for runtime in &look.place.spec.runtimes {
         let view = look.seen.and_then(|seen| seen.runtimes.get(runtime));
-        agenda.due(due_ms(view.map(|view| view.tried_ms)), || {
-            read_runtime(look.placement, runtime)
+        agenda.due(
+            due_ms(view.map(|view| view.tried_ms), RUNTIME_OPEN_MS),
+            || read_runtime(look.placement, runtime),
+        );
+    }
+}
+
+/// Sources of metrics are asked at every judgement while a rollout is open, and now and then
+/// otherwise, so that one that does not answer is known before it is needed.
+fn plan_metrics(look: &Look<'_>, agenda: &mut Agenda) {
+    let Some(question) = sources::question(look) else {
+        return;
+    };
+    let open = look.place.rollout.is_some();
+    let poll_ms = sources::poll_ms(look) * if open { 1 } else { METRICS_IDLE_FACTOR };
+    for source in &look.place.spec.metrics {
+        let view = look.seen.and_then(|seen| seen.metrics.get(&source.name));
+        agenda.due(view.map_or(0, |view| view.tried_ms + poll_ms), || {
+            Effect::ReadMetrics {
+                placement: look.placement.clone(),
+                source: source.name.clone(),
+                question: Box::new(MetricsQuestion {
+                    past_ms: sources::past_ms(look, source),
+                    ..question.clone()
+                }),
+            }
         });
     }
 }
@@ -151,7 +196,7 @@ fn plan_instance(look: &Look<'_>, server: &ServerName, instance: &Instance, agen
             plan_probe(look, server, instance, agenda);
         }
         InstanceStatus::Stopping => {
-            if matches!(look.instance(server), Some(Some(_))) {
+            if matches!(look.instance(server), Some(Some(_))) && look.is_out_of_traffic(server) {
                 agenda.safely(stop(look, server, instance));
             }
         }
@@ -169,7 +214,9 @@ fn plan_start(look: &Look<'_>, server: &ServerName, instance: &Instance, agenda:
     let wanted = match there {
         None => keep_running || instance.status == InstanceStatus::Starting,
         Some(view) if view.release != instance.release => {
-            agenda.safely(stop(look, server, instance));
+            if look.is_out_of_traffic(server) {
+                agenda.safely(stop(look, server, instance));
+            }
             false
         }
         Some(view) => view.keep_running != keep_running || (keep_running && view.exited.is_some()),
@@ -195,7 +242,7 @@ fn start(
     Some(Effect::StartInstance {
         id: instance.intent,
         placement: look.placement.clone(),
-        runtime: look.place.spec.runtimes.first()?.clone(),
+        runtime: look.place.spec.runtime_of(server)?.clone(),
         server: server.clone(),
         address: look.place.spec.address(server)?,
         release: instance.release,
@@ -210,7 +257,7 @@ fn stop(look: &Look<'_>, server: &ServerName, instance: &Instance) -> Option<Eff
     Some(Effect::StopInstance {
         id: instance.intent,
         placement: look.placement.clone(),
-        runtime: look.place.spec.runtimes.first()?.clone(),
+        runtime: look.place.spec.runtime_of(server)?.clone(),
         server: server.clone(),
         grace_ms: workload.stop_grace_ms,
     })
@@ -222,7 +269,8 @@ fn plan_probe(look: &Look<'_>, server: &ServerName, instance: &Instance, agenda:
     else {
         return;
     };
-    if view.release != instance.release || view.exited.is_some() {
+    let begun = view.exited.is_none() && view.waiting.is_none();
+    if view.release != instance.release || !begun {
         return;
     }
     let check = &look.place.spec.health;

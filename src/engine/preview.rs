@@ -4,6 +4,7 @@
 use super::{decide, evolve, observe, plan};
 use crate::model::effect::{Effect, EffectKey};
 use crate::model::input::{Asked, Observation, Settled};
+use crate::model::metrics::{MetricsQuestion, MetricsReading, ReleaseFigures, Subject};
 use crate::model::verdict::Histogram;
 use crate::model::world::{
     BalancerReading, InstanceView, RuntimeReading, ServerView, SmokeReport, SmokeResult,
@@ -163,6 +164,15 @@ impl Stage {
             Effect::ReadRuntime { placement, .. }
             | Effect::StartInstance { placement, .. }
             | Effect::StopInstance { placement, .. } => self.runtime(placement, effect),
+            Effect::ReadMetrics {
+                placement,
+                source,
+                question,
+            } => Observation::Metrics {
+                placement: placement.clone(),
+                source: source.clone(),
+                reading: Ok(nothing_against(question)),
+            },
             Effect::Probe {
                 placement,
                 server,
@@ -272,12 +282,10 @@ impl Stage {
                 ..
             } => {
                 let instance = InstanceView {
-                    release: *release,
                     pid: 1,
                     started_ms: self.world.now_ms,
-                    restarts: 0,
                     keep_running: *keep_running,
-                    exited: None,
+                    ..InstanceView::of(*release)
                 };
                 reading.instances.insert(server.clone(), instance);
             }
@@ -330,5 +338,21 @@ impl Stage {
         let interval_ms = specs.map(|spec| spec.analysis.interval_ms / 2).min();
         self.tick_ms = interval_ms.unwrap_or(STEP_MS_MAX).clamp(500, STEP_MS_MAX);
         self.world.now_ms += self.tick_ms;
+    }
+}
+
+/// What a source of metrics answers when nothing speaks against a release.
+fn nothing_against(question: &MetricsQuestion) -> MetricsReading {
+    let about = |subject: &Subject| ReleaseFigures {
+        release: subject.release,
+        figures: std::collections::BTreeMap::new(),
+        latency: None,
+        age_ms: Some(0),
+        past_p99_ms: Vec::new(),
+    };
+    MetricsReading {
+        canary: question.canary.as_ref().map(about),
+        stable: question.stable.as_ref().map(about),
+        skew_ms: 0,
     }
 }

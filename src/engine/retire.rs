@@ -11,7 +11,21 @@ pub(super) fn progress(look: &Look<'_>) -> Vec<Entry> {
     let instances = look.place.instances.iter();
     instances
         .filter_map(|(server, instance)| next(look, server, instance))
+        .chain(found(look))
         .collect()
+}
+
+/// Instances that run behind servers nothing is recorded behind.
+fn found(look: &Look<'_>) -> impl Iterator<Item = Entry> {
+    look.place.free_servers().filter_map(|server| {
+        let there = look.instance(server).flatten()?;
+        Some(Entry::InstanceFound {
+            placement: look.placement.clone(),
+            server: server.clone(),
+            release: there.release,
+            epochs: look.epochs(),
+        })
+    })
 }
 
 fn is_due(look: &Look<'_>, release: ReleaseId) -> bool {
@@ -39,12 +53,8 @@ fn next(look: &Look<'_>, server: &ServerName, instance: &Instance) -> Option<Ent
             })
         }
         InstanceStatus::Stopping => {
-            let read_since = look.seen.is_some_and(|seen| {
-                let views = &seen.runtimes;
-                look.place.spec.runtimes.iter().all(|runtime| {
-                    views.get(runtime).and_then(|view| view.read_ms) >= Some(instance.since_ms)
-                })
-            });
+            let read_ms = look.runtime(server).and_then(|view| view.read_ms);
+            let read_since = read_ms >= Some(instance.since_ms);
             let gone = matches!(look.instance(server), Some(None));
             (gone && read_since).then_some(Entry::InstanceStopped {
                 placement,
@@ -61,9 +71,20 @@ fn next(look: &Look<'_>, server: &ServerName, instance: &Instance) -> Option<Ent
     }
 }
 
-/// What proves an instance idle: every balancer shows it out of traffic with no session left, in
-/// the process the drain began with; or the drain timeout ran out while no balancer that can be
-/// read still sends it requests.
+/// Whether a balancer's former process may still be serving an instance: it had traffic there
+/// when that process went away, and the drain timeout has not run out since.
+fn lingers(look: &Look<'_>, server: &ServerName) -> bool {
+    let timeout_ms = look.place.spec.canary.drain_timeout_ms;
+    let views = look
+        .seen
+        .into_iter()
+        .flat_map(|seen| seen.balancers.values());
+    let mut since = views.filter_map(|view| view.lingering.get(server));
+    since.any(|since_ms| since_ms + timeout_ms > look.now_ms)
+}
+
+/// What proves an instance idle: every balancer shows it out of traffic, and either no session is
+/// left, in the process the drain began with, or the drain timeout ran out.
 fn idle(
     look: &Look<'_>,
     server: &ServerName,
@@ -74,9 +95,7 @@ fn idle(
         let view = reading.servers.get(server);
         view.map_or((0, 0), |view| (view.effective_weight(), view.sessions))
     };
-    let backends = look.place.spec.balancers.iter();
-    let known = backends.filter_map(|backend| look.reading(&backend.balancer));
-    if known.map(view).any(|(weight, _)| weight > 0) {
+    if !look.is_out_of_traffic(server) {
         return None;
     }
     let drained = look.readings().is_some_and(|readings| {
@@ -87,7 +106,7 @@ fn idle(
     let read_since = look
         .newest_common_reading_ms()
         .is_some_and(|read_ms| read_ms > since_ms);
-    if drained && read_since {
+    if drained && read_since && !lingers(look, server) {
         return Some(IdleProof::Idle);
     }
     let late = since_ms + look.place.spec.canary.drain_timeout_ms <= look.now_ms;

@@ -40,7 +40,9 @@ fn settled_back(look: &Look<'_>) -> Option<bool> {
 pub(super) fn lower(look: &Look<'_>, rollout: &Rollout, since_ms: u64) -> Option<Entry> {
     let deadline_ms = since_ms + look.place.spec.health.start_timeout_ms;
     let stable_down = rollout.from.is_some_and(|from| !look.can_serve(from));
-    let had_share = look.place.share(rollout.release) > 0;
+    let intended = f64::from(look.place.share(rollout.release));
+    let observed = look.highest_applied_percent(rollout.release);
+    let had_share = observed.unwrap_or(intended) > 0.0;
     let waits =
         stable_down && had_share && look.can_serve(rollout.release) && look.now_ms < deadline_ms;
     (!waits).then(|| Entry::WeightIntended {

@@ -4,7 +4,7 @@ use super::look::{Health, Look};
 use crate::model::effect::ServerSetting;
 use crate::model::state::InstanceStatus;
 use crate::model::world::{Admin, BalancerReading};
-use crate::model::{ReleaseId, ServerName};
+use crate::model::{BalancerName, ReleaseId, ServerName};
 use std::collections::BTreeMap;
 
 /// Highest weight a balancer takes (HAProxy's limit).
@@ -95,9 +95,9 @@ impl Wanted {
     }
 }
 
-/// Derives from the intended shares how servers are to be set now. Only servers that can serve
-/// count; `None` before the first intent.
-pub fn wanted(look: &Look<'_>) -> Option<Wanted> {
+/// Derives from the intended shares how servers are to be set on one balancer now. Only servers
+/// that can serve count; `None` before the first intent.
+pub fn wanted(look: &Look<'_>, balancer: &BalancerName) -> Option<Wanted> {
     let intent = look.place.weight.as_ref()?;
     let canary = look.place.canary();
     let mut settings: BTreeMap<_, _> = look
@@ -120,7 +120,8 @@ pub fn wanted(look: &Look<'_>) -> Option<Wanted> {
         .map(|(release, _)| serving(*release))
         .collect();
     let theirs: Vec<ServerName> = others.into_iter().flatten().collect();
-    let weights = solve(percent, counted(look, &mine), counted(look, &theirs)).unwrap_or(Weights {
+    let counted = |servers: &[ServerName]| counted(look, balancer, servers);
+    let weights = solve(percent, counted(&mine), counted(&theirs)).unwrap_or(Weights {
         canary: 0,
         stable: 100,
     });
@@ -159,54 +160,51 @@ fn servers(look: &Look<'_>, release: ReleaseId) -> Vec<ServerName> {
 }
 
 /// How many of these the balancer can use; all of them where it can use none.
-fn counted(look: &Look<'_>, servers: &[ServerName]) -> usize {
+fn counted(look: &Look<'_>, balancer: &BalancerName, servers: &[ServerName]) -> usize {
     let up = servers
         .iter()
-        .filter(|server| !look.down_at_balancer(server))
+        .filter(|server| !look.down_at(balancer, server))
         .count();
     if up == 0 { servers.len() } else { up }
 }
 
-/// The settings in the order in which they are to be changed, so that on the way the canary has
-/// no more than the larger of both shares and somebody always serves: lowering changes the
-/// canary first, raising stable first; but whoever is to serve alone comes in before the other
-/// goes out.
+/// The settings in the order in which they are to be changed, so that on the way the canary never
+/// has more than the larger of both shares, whatever scale the present weights have, and somebody
+/// always serves: first what lowers its share, then what raises it. Of the former the canary comes
+/// first, unless nobody would be left to serve in between.
 pub fn ordered(
     look: &Look<'_>,
     wanted: &Wanted,
     reading: Option<&BalancerReading>,
 ) -> Vec<(ServerName, ServerSetting)> {
     let canary = look.place.canary();
+    let view = |server: &ServerName| reading.and_then(|reading| reading.servers.get(server));
     let is_canary = |server: &ServerName| {
-        let release = look
-            .place
-            .instances
-            .get(server)
-            .map(|instance| instance.release);
-        release.is_some() && release == canary
+        let there = look.place.instances.get(server);
+        there.is_some_and(|instance| Some(instance.release) == canary)
     };
-    let serves = |server: &ServerName| {
-        let view = reading.and_then(|reading| reading.servers.get(server));
-        view.is_some_and(|view| view.effective_weight() > 0)
+    let stays = |(server, setting): (&ServerName, &ServerSetting)| {
+        setting.admin == Admin::Ready
+            && view(server).is_some_and(|view| view.effective_weight() > 0)
     };
-    let applied = canary.zip(reading).map_or(100.0, |(canary, reading)| {
-        look.applied_percent(reading, canary)
-    });
-    let lowering = wanted.canary_percent <= applied;
-    let stays = |(server, setting): &(&ServerName, &ServerSetting)| {
-        serves(server) && setting.admin == Admin::Ready
-    };
-    let handover = !wanted.settings.iter().any(|pair| stays(&pair));
+    let handover = !wanted.settings.iter().any(stays);
     let rank = |server: &ServerName, setting: &ServerSetting| {
-        let comes_in = setting.admin == Admin::Ready && !serves(server);
-        match handover {
-            true => u8::from(!comes_in),
-            false => u8::from(is_canary(server) != lowering),
+        let now = view(server).map_or(0, |view| ready_weight(view.admin, view.weight));
+        let rises = ready_weight(setting.admin, setting.weight) > now;
+        match (is_canary(server), rises) {
+            (true, false) => u8::from(handover),
+            (false, true) => u8::from(!handover),
+            (true, true) => 2,
+            (false, false) => 3,
         }
     };
     let mut all: Vec<_> = wanted.settings.clone().into_iter().collect();
     all.sort_by_key(|(server, setting)| rank(server, setting));
     all
+}
+
+fn ready_weight(admin: Admin, weight: u16) -> u16 {
+    if admin == Admin::Ready { weight } else { 0 }
 }
 
 #[cfg(test)]

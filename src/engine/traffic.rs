@@ -3,9 +3,10 @@
 use super::look::Look;
 use super::shares::{self, Wanted};
 use crate::model::entry::{Drift, Shares};
+use crate::model::service::Backend;
 use crate::model::state::{HoldReason, WeightIntent};
 use crate::model::world::BalancerReading;
-use crate::model::{BalancerName, Clean, Entry};
+use crate::model::{BalancerName, Clean, Entry, Rollout};
 use std::collections::BTreeMap;
 
 /// Shares closer than this count as equal, in percentage points.
@@ -14,38 +15,50 @@ const EQUAL: f64 = 0.5;
 const TELL_EVERY_MS: u64 = 10_000;
 
 pub(super) fn progress(look: &Look<'_>) -> Vec<Entry> {
-    let (Some(intent), Some(wanted)) = (&look.place.weight, shares::wanted(look)) else {
+    let Some(intent) = &look.place.weight else {
         return Vec::new();
     };
-    let Some(readings) = look
-        .readings()
-        .filter(|_| is_read_since(look, intent.at_ms))
-    else {
-        return Vec::new();
-    };
-    let shown = |(_, reading): &(&BalancerName, &BalancerReading)| shows(look, &wanted, reading);
-    let epochs = look.epochs();
-    if readings.iter().all(shown) {
-        return settled(look, intent, epochs);
+    let shown = read_since(look, intent);
+    let all = shown.len() == look.place.spec.balancers.len();
+    if all && shown.iter().all(|one| shows(look, one)) {
+        return settled(look, intent, look.epochs());
     }
     if look.is_stale_raise(intent) {
-        return abandoned(look, intent, &readings).into_iter().collect();
+        let found = all.then(|| abandoned(look, intent, &shown)).flatten();
+        return found.into_iter().collect();
     }
-    drifted(look, intent, &wanted, &readings)
+    drifted(look, intent, &shown)
 }
 
-fn is_read_since(look: &Look<'_>, at_ms: u64) -> bool {
-    look.newest_common_reading_ms()
-        .is_some_and(|read_ms| read_ms >= at_ms)
+/// What one balancer showed after the intent, and what it is to show.
+struct Shown<'a> {
+    balancer: &'a BalancerName,
+    reading: &'a BalancerReading,
+    wanted: Wanted,
+}
+
+/// The balancers that were read since the intent. One that is dead delays nothing on the others.
+fn read_since<'a>(look: &Look<'a>, intent: &WeightIntent) -> Vec<Shown<'a>> {
+    let shown = |backend: &'a Backend| {
+        let balancer = &backend.balancer;
+        let read_ms = look.balancer(balancer)?.read_ms?;
+        let reading = look.reading(balancer)?;
+        (read_ms >= intent.at_ms).then_some(Shown {
+            balancer,
+            reading,
+            wanted: shares::wanted(look, balancer)?,
+        })
+    };
+    look.place.spec.balancers.iter().filter_map(shown).collect()
 }
 
 /// Whether a reading shows the intended settings, and a share that follows from them. Servers
 /// that the balancer holds for down make the share wrong although the settings are right.
-fn shows(look: &Look<'_>, wanted: &Wanted, reading: &BalancerReading) -> bool {
-    wanted.shown_by(reading)
+fn shows(look: &Look<'_>, shown: &Shown<'_>) -> bool {
+    shown.wanted.shown_by(shown.reading)
         && look.place.canary().is_none_or(|canary| {
-            let applied = look.applied_percent(reading, canary);
-            (applied - wanted.canary_percent).abs() <= shares::TOLERANCE
+            let applied = look.applied_percent(shown.reading, canary);
+            (applied - shown.wanted.canary_percent).abs() <= shares::TOLERANCE
         })
 }
 
@@ -66,15 +79,11 @@ fn settled(
 
 /// A raise that an earlier engine left behind and that did not arrive: the share that is there
 /// holds, and the next raise will be a new decision. A share above the intent is corrected first.
-fn abandoned(
-    look: &Look<'_>,
-    intent: &WeightIntent,
-    readings: &[(&BalancerName, &BalancerReading)],
-) -> Option<Entry> {
+fn abandoned(look: &Look<'_>, intent: &WeightIntent, shown: &[Shown<'_>]) -> Option<Entry> {
     let rollout = look.place.rollout.as_ref()?;
-    let applied = readings
+    let applied = shown
         .iter()
-        .map(|(_, reading)| look.applied_percent(reading, rollout.release))
+        .map(|one| look.applied_percent(one.reading, rollout.release))
         .fold(f64::INFINITY, f64::min);
     let intended = f64::from(look.place.share(rollout.release));
     if applied > intended - EQUAL {
@@ -90,25 +99,35 @@ fn abandoned(
     })
 }
 
-fn drifted(
-    look: &Look<'_>,
-    intent: &WeightIntent,
-    wanted: &Wanted,
-    readings: &[(&BalancerName, &BalancerReading)],
-) -> Vec<Entry> {
-    let told = look.place.drift.as_ref();
-    let told_lately = told.is_some_and(|told| told.at_ms + TELL_EVERY_MS > look.now_ms);
-    let Some(epochs) = intent.settled.as_ref().filter(|_| !told_lately) else {
+fn drifted(look: &Look<'_>, intent: &WeightIntent, shown: &[Shown<'_>]) -> Vec<Entry> {
+    let Some(epochs) = intent.settled.as_ref() else {
         return Vec::new();
     };
-    readings
+    shown
         .iter()
-        .filter(|(name, reading)| !asserted(look, name, reading))
-        .find_map(|(name, reading)| {
-            let restarted = epochs.get(*name) != Some(&reading.epoch);
-            drift(look, name, reading, wanted, restarted)
+        .filter(|one| !asserted(look, one.balancer, one.reading))
+        .find_map(|one| {
+            let restarted = epochs.get(one.balancer) != Some(&one.reading.epoch);
+            drift(look, one, restarted)
         })
         .unwrap_or_default()
+}
+
+/// Whether one is told already. A drift that holds the rollout is told whenever it is not held.
+fn is_told(look: &Look<'_>, drift: Drift) -> bool {
+    let held = look
+        .place
+        .rollout
+        .as_ref()
+        .map(|rollout| rollout.hold.is_some());
+    match (drift, held) {
+        (Drift::Below, Some(held)) => held,
+        _ => look
+            .place
+            .drift
+            .as_ref()
+            .is_some_and(|told| told.at_ms + TELL_EVERY_MS > look.now_ms),
+    }
 }
 
 /// Whether a reading shows what this engine last set: then nobody else changed it.
@@ -117,13 +136,12 @@ pub(super) fn asserted(look: &Look<'_>, name: &BalancerName, reading: &BalancerR
     asserted.is_some_and(|asserted| *asserted == reading.settings())
 }
 
-fn drift(
-    look: &Look<'_>,
-    balancer: &BalancerName,
-    reading: &BalancerReading,
-    wanted: &Wanted,
-    restarted: bool,
-) -> Option<Vec<Entry>> {
+fn drift(look: &Look<'_>, shown: &Shown<'_>, restarted: bool) -> Option<Vec<Entry>> {
+    let Shown {
+        balancer,
+        reading,
+        wanted,
+    } = shown;
     let canary = look.place.canary();
     let observed = canary.map_or(0.0, |canary| look.applied_percent(reading, canary));
     let drift = match (observed - wanted.canary_percent, restarted) {
@@ -133,9 +151,12 @@ fn drift(
         _ if wanted.shown_by(reading) => return None,
         _ => Drift::Above,
     };
+    if is_told(look, drift) {
+        return None;
+    }
     let found = Entry::DriftFound {
         placement: look.placement.clone(),
-        balancer: balancer.clone(),
+        balancer: (*balancer).clone(),
         drift,
         wanted_percent: wanted.canary_percent,
         observed_percent: observed,
@@ -153,6 +174,16 @@ fn drift(
     Some(match drift {
         Drift::Below => vec![found, held],
         Drift::Above | Drift::BalancerRestarted => vec![found],
+    })
+}
+
+/// Whether a release has an intended share that is neither verified nor the rollout's: one whose
+/// end is not recorded yet.
+fn has_unverified(look: &Look<'_>, intent: &WeightIntent) -> bool {
+    let place = look.place;
+    let mut shares = intent.shares.iter();
+    shares.any(|(release, share)| {
+        *share > 0 && place.canary() != Some(*release) && !place.verified.contains(release)
     })
 }
 
@@ -185,20 +216,30 @@ pub(super) fn write(look: &Look<'_>, wanted: &Wanted, name: &BalancerName) -> Wr
             Write::No
         };
     };
-    if wanted.shown_by(reading) {
+    // After an outcome nobody vouches for, and after a pause, it is read before it is written.
+    if wanted.shown_by(reading) || !look.is_fresh(name) {
         return Write::No;
     }
     let canary = look.place.canary();
     let applied = canary.map_or(0.0, |canary| look.applied_percent(reading, canary));
-    if wanted.canary_percent <= applied + EQUAL {
+    if wanted.canary_percent <= applied + EQUAL && !has_unverified(look, intent) {
         return Write::Safe;
+    }
+    if look
+        .place
+        .rollout
+        .as_ref()
+        .is_some_and(Rollout::is_reverting)
+    {
+        return Write::No;
     }
     let restarted = intent
         .settled
         .as_ref()
         .is_some_and(|epochs| epochs.get(name) != Some(&reading.epoch));
-    let own = intent.settled.is_none() && !look.is_stale_raise(intent);
-    match own || restarted || asserted(look, name, reading) {
+    let stale = look.is_stale_raise(intent);
+    let own = intent.settled.is_none() || restarted || asserted(look, name, reading);
+    match own && !stale {
         true => Write::Raise,
         false => Write::No,
     }

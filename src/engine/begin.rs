@@ -1,0 +1,329 @@
+//! What begins a rollout: a deploy, or a rollback to a verified release; and what refuses it.
+
+use super::command::{Decision, abort, impossible};
+use super::look::Look;
+use super::{capacity, shares};
+use crate::model::command::Refusal;
+use crate::model::input::Asked;
+use crate::model::service::{Release, ServiceSpec, Workload};
+use crate::model::world::{BalancerView, RuntimeView};
+use crate::model::{
+    BalancerName, Clean, Entry, PlacementState, ReleaseId, RequestId, Rollout, RolloutKind,
+    RolloutNumber, State, Version, World,
+};
+
+/// What is to be deployed.
+pub(super) struct Wanted<'a> {
+    pub(super) spec: &'a ServiceSpec,
+    pub(super) version: &'a Version,
+    pub(super) reason: Option<Clean>,
+    pub(super) request_id: Option<&'a RequestId>,
+}
+
+/// Whether a request began this very deploy already.
+///
+/// # Errors
+/// When it began another one.
+fn is_repeated(state: &State, wanted: &Wanted<'_>) -> Result<bool, Refusal> {
+    let Some(begun) = wanted.request_id.and_then(|id| state.requested(id)) else {
+        return Ok(false);
+    };
+    begun.check(&wanted.spec.placement, wanted.version)?;
+    Ok(true)
+}
+
+pub(super) fn deploy(state: &State, world: &World, asked: &Asked, wanted: Wanted<'_>) -> Decision {
+    if is_repeated(state, &wanted)? {
+        return Ok(Vec::new());
+    }
+    let Wanted { spec, version, .. } = wanted;
+    let look = Look::at(state, world, &spec.placement);
+    let place = look.as_ref().map(|look| look.place);
+    refuse_open(spec, place)?;
+    check_balancers(spec, world)?;
+    check_runtimes(spec, world)?;
+    check_servers(spec, place)?;
+    check_room(spec, place, spec.canary_instances() as usize)?;
+    let stable = place.and_then(PlacementState::stable);
+    if let Some(stable) = stable {
+        let rate = look.as_ref().and_then(capacity::requests_per_s);
+        check_shares(spec, place, stable, rate)?;
+    }
+    let release = Release {
+        id: asked.release,
+        version: version.clone(),
+        workload: pinned(spec, version, world)?,
+        config_hash: spec.config_hash.clone(),
+        created_ms: world.now_ms,
+    };
+    Ok(vec![Entry::RolloutStarted {
+        id: asked.rollout,
+        number: RolloutNumber(state.rollouts + 1),
+        rollout: RolloutKind::Deploy,
+        release: Box::new(release),
+        from: stable,
+        spec: Box::new(spec.clone()),
+        reason: wanted.reason,
+        request_id: wanted.request_id.cloned(),
+    }])
+}
+
+fn refuse_open(spec: &ServiceSpec, place: Option<&PlacementState>) -> Result<(), Refusal> {
+    match place.and_then(|place| place.rollout.as_ref()) {
+        Some(rollout) => Err(Refusal::RolloutOpen {
+            placement: spec.placement.clone(),
+            number: rollout.number,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Every balancer must be fit, by the look that the driver takes before each deploy.
+fn check_balancers(spec: &ServiceSpec, world: &World) -> Result<(), Refusal> {
+    let balancers = world.placements.get(&spec.placement).map(|p| &p.balancers);
+    let unfit = |(name, view): (&BalancerName, &BalancerView)| {
+        cannot_carry("balancer", name.as_str(), &view.unfit)
+    };
+    let refusal = balancers.and_then(|balancers| balancers.iter().find_map(unfit));
+    refusal.map_or(Ok(()), Err)
+}
+
+/// The refusal for a peer that its look found unfit.
+fn cannot_carry(kind: &str, name: &str, unfit: &[Clean]) -> Option<Refusal> {
+    let (first, others) = unfit.split_first()?;
+    let more = match others.len() {
+        0 => String::new(),
+        more => format!(" (and {more} more; see `wheelhouse doctor`)"),
+    };
+    let why = format!("{kind} {name} cannot carry a rollout: {first}{more}");
+    Some(impossible(why))
+}
+
+/// No runtime may be known to be out of reach: a new release would stand on half its hosts.
+fn check_runtimes(spec: &ServiceSpec, world: &World) -> Result<(), Refusal> {
+    let seen = world.placements.get(&spec.placement);
+    let dark = spec.runtimes.iter().find_map(|runtime| {
+        let view = seen?.runtimes.get(runtime)?;
+        Some((runtime, view.trouble.as_ref()?))
+    });
+    let unfit = spec.runtimes.iter().find_map(|runtime| {
+        let view = seen?.runtimes.get(runtime)?;
+        cannot_carry("runtime", runtime.as_str(), &view.unfit)
+    });
+    if let Some(refusal) = unfit {
+        return Err(refusal);
+    }
+    match dark {
+        Some((runtime, why)) => Err(impossible(format!(
+            "runtime {runtime} cannot be reached: {why}; a rollout needs every host of {}",
+            spec.placement.environment
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// The release's workload: its image is what the look before this deploy found, and stays it.
+fn pinned(spec: &ServiceSpec, version: &Version, world: &World) -> Result<Workload, Refusal> {
+    let mut workload = spec.workload.of_version(version);
+    let Some(wanted) = &workload.container else {
+        return Ok(workload);
+    };
+    let runtimes = world.placements.get(&spec.placement).map(|p| &p.runtimes);
+    let seen = |name| {
+        let view: &RuntimeView = runtimes?.get(name)?;
+        let pinned = view.pinned.as_ref()?;
+        (pinned.image == wanted.image).then(|| (name, pinned.clone()))
+    };
+    let mut all = spec.runtimes.iter().filter_map(seen);
+    let Some((first, container)) = all.next() else {
+        let image = &wanted.image;
+        return Err(impossible(format!(
+            "what image {image} is was not found out"
+        )));
+    };
+    if let Some((other, unlike)) = all.find(|(_, pinned)| pinned.pin != container.pin) {
+        return Err(impossible(format!(
+            "image {} is {} on {first} but {} on {other}; push it to a registry both can reach",
+            container.image,
+            container.reference(),
+            unlike.reference(),
+        )));
+    }
+    workload.container = Some(Box::new(container));
+    Ok(workload)
+}
+
+/// Servers in use may not vanish from the configuration or move under a running instance.
+fn check_servers(spec: &ServiceSpec, place: Option<&PlacementState>) -> Result<(), Refusal> {
+    for server in place.iter().flat_map(|place| place.instances.keys()) {
+        let (now, then) = (
+            spec.address(server),
+            place.and_then(|p| p.spec.address(server)),
+        );
+        if now != then {
+            return Err(impossible(format!(
+                "server {server} is in use at {} but the configuration says {}; restore it first",
+                then.map_or_else(|| "?".to_owned(), |a| a.to_string()),
+                now.map_or_else(|| "nothing".to_owned(), |a| a.to_string()),
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Enough servers must be free, or stand for releases that are out of traffic.
+fn check_room(
+    spec: &ServiceSpec,
+    place: Option<&PlacementState>,
+    need: usize,
+) -> Result<(), Refusal> {
+    let stable = place.and_then(PlacementState::stable);
+    let kept = place.map_or(0, |place| {
+        place
+            .instances
+            .values()
+            .filter(|instance| Some(instance.release) == stable)
+            .count()
+    });
+    let room = spec.servers.len().saturating_sub(kept);
+    match need > room {
+        true => Err(impossible(format!(
+            "{need} instances are needed but only {room} of {} servers are not in use; \
+             add servers or set canary.instances",
+            spec.servers.len()
+        ))),
+        false => Ok(()),
+    }
+}
+
+fn check_shares(
+    spec: &ServiceSpec,
+    place: Option<&PlacementState>,
+    stable: ReleaseId,
+    rate: Option<f64>,
+) -> Result<(), Refusal> {
+    let canary = spec.canary_instances() as usize;
+    let stable = place
+        .map_or(0, |place| place.servers_of(stable).count())
+        .max(1);
+    for step in &spec.canary.steps {
+        let load = spec.canary.max_load_factor.and_then(|factor| {
+            let percent = step.weight_percent;
+            let asked = capacity::Asked {
+                percent,
+                canary,
+                stable,
+                factor,
+            };
+            asked.overload()
+        });
+        if let Some(load) = load {
+            return Err(impossible(format!(
+                "{}; set canary.instances, or canary.max_load_factor",
+                load.sentence(rate)
+            )));
+        }
+        if shares::solve(step.weight_percent, canary, stable).is_none() {
+            let near = shares::nearest(step.weight_percent, canary, stable).unwrap_or(100);
+            return Err(impossible(format!(
+                "no weights give {canary} new and {stable} old instances a share of {} %; \
+                 the nearest that can be met is {near} %",
+                step.weight_percent
+            )));
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn go_back(
+    state: &State,
+    world: &World,
+    asked: &Asked,
+    spec: &ServiceSpec,
+    to: Option<&Version>,
+    reason: Option<Clean>,
+) -> Decision {
+    let look = Look::at(state, world, &spec.placement).ok_or_else(|| nothing_before(spec))?;
+    let place = look.place;
+    if let Some(rollout) = &place.rollout {
+        return go_back_from_open(&look, rollout, to, reason);
+    }
+    let target = match to {
+        None => place.previous().ok_or_else(|| nothing_before(spec))?,
+        Some(version) => verified_as(place, version)?,
+    };
+    if Some(target) == place.stable() {
+        return Err(impossible("that version has the traffic already"));
+    }
+    let release = place
+        .releases
+        .get(&target)
+        .ok_or_else(|| nothing_before(spec))?;
+    check_servers(spec, Some(place))?;
+    let there = place.servers_of(target).count();
+    check_room(spec, Some(place), (spec.instances as usize).max(there))?;
+    Ok(vec![Entry::RolloutStarted {
+        id: asked.rollout,
+        number: RolloutNumber(state.rollouts + 1),
+        rollout: RolloutKind::Rollback,
+        release: Box::new(release.clone()),
+        from: place.stable(),
+        spec: Box::new(spec.clone()),
+        reason,
+        request_id: None,
+    }])
+}
+
+/// While a rollout is open, going back to the last verified release is what abort does.
+fn go_back_from_open(
+    look: &Look<'_>,
+    rollout: &Rollout,
+    to: Option<&Version>,
+    reason: Option<Clean>,
+) -> Decision {
+    let stable = look
+        .place
+        .stable()
+        .and_then(|id| look.place.releases.get(&id));
+    let is_stable = |version: &Version| stable.is_some_and(|stable| stable.version == *version);
+    if to.is_none_or(is_stable) {
+        return Ok(abort(look, rollout, reason));
+    }
+    Err(Refusal::RolloutOpen {
+        placement: look.placement.clone(),
+        number: rollout.number,
+    })
+}
+
+fn nothing_before(spec: &ServiceSpec) -> Refusal {
+    impossible(format!(
+        "{} has no earlier verified version to go back to",
+        spec.placement
+    ))
+}
+
+fn verified_as(place: &PlacementState, version: &Version) -> Result<ReleaseId, Refusal> {
+    let is_it = |id: &&ReleaseId| {
+        place
+            .releases
+            .get(id)
+            .is_some_and(|release| release.version == *version)
+    };
+    place
+        .verified
+        .iter()
+        .rev()
+        .find(is_it)
+        .copied()
+        .ok_or_else(|| {
+            let known: Vec<_> = place
+                .verified
+                .iter()
+                .filter_map(|id| Some(place.releases.get(id)?.version.to_string()))
+                .collect();
+            impossible(format!(
+                "{version} was never verified here; verified: {}",
+                known.join(", ")
+            ))
+        })
+}

@@ -1,0 +1,9 @@
+//! Scenarios through decide → evolve → plan, and tables of what each command does when.
+
+mod commands;
+mod estate;
+mod evidence;
+mod field;
+mod found;
+mod metrics;
+pub(crate) mod stage;
