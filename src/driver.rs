@@ -1,7 +1,7 @@
 //! The driver: the order of things. [`turn()`] is pure and decides what happens next; the shell
 //! around it does it.
 //!
-//! - [`turn`] the loop's one step, driven here and by the simulator alike;
+//! - [`fn@turn`] the loop's one step, driven here and by the simulator alike;
 //! - [`Shell`] tasks, timers, workers and the history's thread around it;
 //! - [`EngineHandle`] how others ask, and where they read snapshots.
 
@@ -14,6 +14,6 @@ mod work;
 
 pub use clock::Clock;
 pub use handle::{Closed, EngineHandle};
-pub use shell::{Shell, ShellOptions};
+pub use shell::{Refit, Shell, ShellOptions};
 pub use turn::{Core, turn};
 pub use work::Peers;

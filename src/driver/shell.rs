@@ -1,5 +1,7 @@
-//! Tasks and timers around [`turn`]: it alone owns State and World; effects run in workers, the
+//! Tasks and timers around [`fn@turn`]: it alone owns State and World; effects run in workers, the
 //! history in its own thread, and both report back as inputs.
+
+mod publish;
 
 use super::handle::{EngineHandle, Message};
 use super::work::{self, Peers};
@@ -8,12 +10,12 @@ use crate::engine;
 use crate::history::{HistoryError, HistoryWriter};
 use crate::model::command::{Answer, Command};
 use crate::model::effect::EffectKey;
-use crate::model::input::{Asked, EngineInfo, Settled};
+use crate::model::input::{Asked, Denied, EngineInfo, Fact, Settled};
 use crate::model::{
-    Action, Actor, Clean, Effect, EffectId, Event, Input, Outcome, Record, ReleaseId, RolloutId,
-    State,
+    Action, Actor, Clean, Effect, EffectId, Entry, Event, Input, Outcome, Record, ReleaseId,
+    RolloutId, State,
 };
-use crate::view::snapshot::{Attached, EngineView, Snapshot, TimelineRow};
+use crate::view::snapshot::{Attached, EngineView, ReadOnly, Snapshot, TimelineRow};
 use crate::view::{self, About, Asking, Preview};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -27,8 +29,8 @@ use uuid::Uuid;
 const MESSAGES_MAX: usize = 256;
 /// The history has at most a handful of requests under way, and answers each once.
 const ANSWERS_MAX: usize = 32;
-/// Between two published snapshots.
-const PUBLISH_EVERY: Duration = Duration::from_millis(100);
+/// Deploys whose balancers are being looked over; further requests wait.
+const LOOKS_MAX: usize = 8;
 /// Lines of the timeline kept for screens.
 const TIMELINE_MAX: usize = 200;
 /// How long effects under way may take to end when the engine ends.
@@ -49,6 +51,17 @@ pub struct ShellOptions {
     pub history: HistoryWriter,
 }
 
+/// What a shell works with from now on, after its configuration was read anew.
+#[derive(Debug)]
+pub struct Refit<P> {
+    /// Everything it can reach.
+    pub peers: P,
+    /// What is configured.
+    pub configured: Vec<About>,
+    /// SHA-256 (hex) of the configuration.
+    pub config_hash: String,
+}
+
 /// The engine's task.
 pub struct Shell<P> {
     core: Core,
@@ -61,18 +74,26 @@ pub struct Shell<P> {
     from_history: mpsc::Receiver<Event>,
     to_self: mpsc::Sender<Event>,
     work: JoinSet<Settled>,
+    looks: JoinSet<(Vec<Event>, Message)>,
     flights: HashMap<Id, (u64, EffectKey, Option<EffectId>)>,
     answers: HashMap<u64, oneshot::Sender<Answer>>,
+    /// Answers that wait for the snapshot that shows them.
+    due: Vec<(u64, Answer)>,
     requests: u64,
     appending: Vec<Record>,
     wake: Option<Instant>,
     timeline: VecDeque<TimelineRow>,
     consoles: Vec<Attached>,
+    read_only: Vec<ReadOnly>,
     publish: watch::Sender<Arc<Snapshot>>,
+    states: watch::Sender<Arc<State>>,
     publish_at: Option<Instant>,
     published: Instant,
     messages: mpsc::Receiver<Message>,
     aborts: mpsc::Receiver<Message>,
+    refits: mpsc::Receiver<Refit<P>>,
+    /// Kept, so that there may always be another one.
+    refit: mpsc::Sender<Refit<P>>,
 }
 
 impl<P: Peers> Shell<P> {
@@ -82,6 +103,7 @@ impl<P: Peers> Shell<P> {
         let (to_self, from_history) = mpsc::channel(ANSWERS_MAX);
         let (message_sender, messages) = mpsc::channel(MESSAGES_MAX);
         let (abort_sender, aborts) = mpsc::channel(1);
+        let (refit, refits) = mpsc::channel(1);
         let timeline = options
             .recent
             .iter()
@@ -96,11 +118,13 @@ impl<P: Peers> Shell<P> {
                 history_trouble: None,
                 newer: options.state.newer,
                 consoles: Vec::new(),
+                read_only: Vec::new(),
                 timeline: Vec::new(),
             },
             placements: Vec::new(),
         };
         let (publish, snapshots) = watch::channel(Arc::new(blank));
+        let (states, state_receiver) = watch::channel(Arc::new(options.state.clone()));
         let shell = Self {
             core: Core::new(options.state),
             started_ms: clock.now_ms(),
@@ -112,25 +136,38 @@ impl<P: Peers> Shell<P> {
             from_history,
             to_self,
             work: JoinSet::new(),
+            looks: JoinSet::new(),
             flights: HashMap::new(),
             answers: HashMap::new(),
+            due: Vec::new(),
             requests: 0,
             appending: Vec::new(),
             wake: None,
             timeline,
             consoles: Vec::new(),
+            read_only: Vec::new(),
             publish,
+            states,
             publish_at: None,
             published: Instant::now(),
             messages,
             aborts,
+            refits,
+            refit,
         };
         let handle = EngineHandle {
             messages: message_sender,
             aborts: abort_sender,
             snapshots,
+            states: state_receiver,
         };
         (shell, handle)
+    }
+
+    /// How this shell is given other peers while it runs. Effects under way end with those they
+    /// began with.
+    pub fn refits(&self) -> mpsc::Sender<Refit<P>> {
+        self.refit.clone()
     }
 
     /// Drives until `shutdown`; then lets what is under way end, and closes the history. Rollouts
@@ -145,7 +182,16 @@ impl<P: Peers> Shell<P> {
                 Some(message) = self.aborts.recv() => self.take(message),
                 Some(event) = self.from_history.recv() => self.feed(event),
                 Some(ended) = self.work.join_next_with_id() => self.settle(ended),
-                Some(message) = self.messages.recv() => self.take(message),
+                Some(refit) = self.refits.recv() => {
+                    self.peers = Arc::new(refit.peers);
+                    self.configured = refit.configured;
+                    self.info.config_hash = refit.config_hash;
+                    self.publish_soon();
+                }
+                Some(looked) = self.looks.join_next() => self.looked(looked),
+                Some(message) = self.messages.recv(), if self.looks.len() < LOOKS_MAX => {
+                    self.look_or_take(message);
+                }
                 () = until(self.wake) => {
                     self.wake = None;
                     self.feed(Event::Wake);
@@ -153,9 +199,33 @@ impl<P: Peers> Shell<P> {
                 () = until(self.publish_at) => self.publish_now(),
             }
         }
+        self.publish_now();
         let farewell = async { while self.work.join_next().await.is_some() {} };
         if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
             tracing::warn!("effects were still under way when the engine ended");
+        }
+    }
+
+    /// A deploy is decided on a fresh look at its balancers and runtimes; everything else at once.
+    fn look_or_take(&mut self, message: Message) {
+        let Some((spec, version)) = message.deploys() else {
+            return self.take(message);
+        };
+        let (spec, version) = (spec.clone(), version.clone());
+        let peers = Arc::clone(&self.peers);
+        self.looks
+            .spawn(async move { (work::look_over(&*peers, &spec, &version).await, message) });
+    }
+
+    fn looked(&mut self, looked: Result<(Vec<Event>, Message), tokio::task::JoinError>) {
+        match looked {
+            Ok((found, message)) => {
+                for event in found {
+                    self.feed(event);
+                }
+                self.take(message);
+            }
+            Err(error) => tracing::error!("looking over the peers: {error}"),
         }
     }
 
@@ -166,9 +236,7 @@ impl<P: Peers> Shell<P> {
                 command,
                 answer,
             } => {
-                self.requests += 1;
-                self.answers.insert(self.requests, answer);
-                let asked = asked(self.requests, by, command);
+                let asked = asked(self.expect_answer(answer), by, command);
                 self.feed(Event::Command(asked));
             }
             Message::Preview {
@@ -182,11 +250,48 @@ impl<P: Peers> Shell<P> {
                     tracing::debug!("nobody waits for a preview any more");
                 }
             }
+            Message::Denied {
+                by,
+                placement,
+                verb,
+                refusal,
+                answer,
+            } => {
+                let request = self.expect_answer(answer);
+                self.feed(Event::Denied(Denied {
+                    request,
+                    by,
+                    placement,
+                    verb,
+                    refusal,
+                }));
+            }
+            Message::Fact { by, entry, answer } => {
+                let request = self.expect_answer(answer);
+                let entry = Box::new(entry);
+                self.feed(Event::Fact(Fact { request, by, entry }));
+            }
+            Message::Beat(answer) => {
+                if answer.send(()).is_err() {
+                    tracing::debug!("nobody waits for the beat any more");
+                }
+            }
+            Message::ReadOnly(rows) => {
+                self.read_only = rows;
+                self.publish_soon();
+            }
             Message::Attached(consoles) => {
                 self.consoles = consoles;
                 self.publish_soon();
             }
         }
+    }
+
+    /// Remembers who waits for an answer, and under which number.
+    fn expect_answer(&mut self, answer: oneshot::Sender<Answer>) -> u64 {
+        self.requests += 1;
+        self.answers.insert(self.requests, answer);
+        self.requests
     }
 
     fn preview(&mut self, by: Actor, command: Command, to_the_end: bool) -> Preview {
@@ -243,7 +348,11 @@ impl<P: Peers> Shell<P> {
     }
 
     fn tell_timeline(&mut self) {
-        for record in std::mem::take(&mut self.appending) {
+        let records = std::mem::take(&mut self.appending);
+        if records.iter().any(|record| moves_traffic(&record.entry)) {
+            self.states.send_replace(Arc::new(self.core.state.clone()));
+        }
+        for record in records {
             if let Some(row) = view::timeline_row(&self.core.state, &record) {
                 tracing::info!(seq = row.seq, actor = %row.actor, "{}", row.text);
                 self.timeline.push_back(row);
@@ -259,12 +368,7 @@ impl<P: Peers> Shell<P> {
             Action::Append(records) => self.append(records),
             Action::Start { ticket, effect, .. } => self.start(ticket, effect),
             Action::WakeAt(at_ms) => self.wake = Some(self.clock.instant(at_ms)),
-            Action::Answer { request, answer } => {
-                let asker = self.answers.remove(&request);
-                if asker.is_some_and(|asker| asker.send(answer).is_err()) {
-                    tracing::debug!(request, "nobody waits for the answer any more");
-                }
-            }
+            Action::Answer { request, answer } => self.answer(request, answer),
             Action::ReopenHistory => self.reopen(),
             Action::Say(text) => tracing::warn!("{text}"),
         }
@@ -322,56 +426,21 @@ impl<P: Peers> Shell<P> {
             tracing::warn!("the history was not reopened: {error}");
         }
     }
-
-    fn publish_soon(&mut self) {
-        self.publish_at
-            .get_or_insert(self.published + PUBLISH_EVERY);
-    }
-
-    /// Publishes, unless nothing but times of readings changed and no rollout is open.
-    fn publish_now(&mut self) {
-        self.publish_at = None;
-        self.published = Instant::now();
-        let snapshot = self.snapshot();
-        let busy = snapshot
-            .placements
-            .iter()
-            .any(|view| view.rollout.is_some());
-        let same = still(&snapshot) == still(&self.publish.borrow());
-        if busy || !same {
-            self.publish.send_replace(Arc::new(snapshot));
-        }
-    }
-
-    fn snapshot(&self) -> Snapshot {
-        let state = self.core.acting_state();
-        Snapshot {
-            engine: EngineView {
-                info: self.info.clone(),
-                now_ms: self.clock.now_ms(),
-                started_ms: self.started_ms,
-                seq: self.core.state.seq,
-                history_trouble: self.core.history_trouble().cloned(),
-                newer: state.newer,
-                consoles: self.consoles.clone(),
-                timeline: self.timeline.iter().cloned().collect(),
-            },
-            placements: view::placements(state, &self.core.world, &self.configured),
-        }
-    }
 }
 
-/// A snapshot without what changes although nothing happens.
-fn still(snapshot: &Snapshot) -> Snapshot {
-    let mut still = snapshot.clone();
-    still.engine.now_ms = 0;
-    for view in &mut still.placements {
-        view.traffic.read_ms = None;
-        for peer in &mut view.peers {
-            peer.read_ms = None;
-        }
-    }
-    still
+/// Whether the way back to stable may be another one after this.
+fn moves_traffic(entry: &Entry) -> bool {
+    matches!(
+        entry,
+        Entry::RolloutStarted { .. }
+            | Entry::RolloutFinished { .. }
+            | Entry::WeightIntended { .. }
+            | Entry::WeightAbandoned { .. }
+            | Entry::InstanceIntended { .. }
+            | Entry::InstanceUp { .. }
+            | Entry::InstanceFailed { .. }
+            | Entry::InstanceStopped { .. }
+    )
 }
 
 fn asked(request: u64, by: Actor, command: Command) -> Asked {

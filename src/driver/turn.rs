@@ -5,20 +5,28 @@
 //! act. While the history cannot be written, only what leads towards the last verified release
 //! happens; it is decided on a shadow of the state and recorded after the gap.
 
+#![deny(clippy::disallowed_methods)]
+
+mod answers;
+mod aside;
 mod trouble;
 
 use crate::engine::{self, Direction};
 use crate::model::command::{Answer, Command, Refusal};
 use crate::model::effect::EffectKey;
-use crate::model::input::{Asked, Settled};
-use crate::model::{Action, Actor, Effect, Entry, Event, Input, Placement, Record, State, World};
+use crate::model::input::{Asked, Denied, Fact, Observation, Settled};
+use crate::model::{Action, Actor, Effect, Entry, Event, Input, Outcome, Record, State, World};
 use std::collections::{BTreeMap, VecDeque};
 use trouble::Trouble;
 
 /// Commands that may wait for the history; more are refused.
 const WAITING_MAX: usize = 64;
+/// Facts, and records of denied commands, that may wait behind them.
+const ASIDE_MAX: usize = 16;
 /// After its deadline an effect's outcome may still arrive for this long; then it is given up.
 const GRACE_MS: u64 = 2_000;
+/// A write that was not applied is not tried again for so long: a peer that refuses is not stormed.
+const REST_MS: u64 = 250;
 /// An append that takes longer lets an abort act before it is recorded.
 const PATIENCE_MS: u64 = 250;
 
@@ -30,16 +38,30 @@ pub struct Core {
     /// What is seen.
     pub world: World,
     in_flight: BTreeMap<EffectKey, InFlight>,
+    /// Targets whose last write was not applied, and until when they are not written again.
+    resting: BTreeMap<EffectKey, u64>,
     tickets: u64,
     pending: Option<Pending>,
-    waiting: VecDeque<Asked>,
+    waiting: VecDeque<Waiting>,
+    /// Facts to be recorded once nobody's command waits.
+    facts: VecDeque<Fact>,
+    /// Denied commands, answered already, that may still leave a record.
+    denied: VecDeque<Denied>,
     trouble: Option<Trouble>,
     wake_ms: Option<u64>,
+}
+
+/// A command that was not decided yet.
+#[derive(Debug, Clone)]
+struct Waiting {
+    asked: Asked,
+    since_ms: u64,
 }
 
 #[derive(Debug, Clone)]
 struct InFlight {
     ticket: u64,
+    began_ms: u64,
     deadline_ms: u64,
 }
 
@@ -48,6 +70,8 @@ struct InFlight {
 struct Pending {
     records: Vec<Record>,
     asked: Option<Asked>,
+    /// The request behind a fact.
+    fact: Option<u64>,
     since_ms: u64,
 }
 
@@ -81,41 +105,75 @@ impl Core {
 /// Takes in one input and says what is to be done about it.
 pub fn turn(core: &mut Core, input: Input) -> Vec<Action> {
     let mut out = Vec::new();
-    see(core, &input);
-    match input.event {
+    let event = see(core, input);
+    match event {
         Event::Appended { last } => trouble::appended(core, last, &mut out),
         Event::AppendFailed { why } => trouble::append_failed(core, why, &mut out),
         Event::HistoryReopened { last } => trouble::reopened(core, last, &mut out),
         Event::Command(asked) => enqueue(core, asked, &mut out),
-        Event::Started(_) => begin(core, &input, &mut out),
-        Event::Settled(_) | Event::Wake => {}
+        Event::Denied(denied) => aside::deny(core, denied, &mut out),
+        Event::Fact(fact) => aside::enqueue(core, fact, &mut out),
+        event @ Event::Started(_) => begin(core, event, &mut out),
+        Event::Settled(_) | Event::Wake | Event::Inspected(_) | Event::RuntimeInspected(_) => {}
     }
-    trouble::lose_patience(core);
+    trouble::lose_patience(core, &mut out);
     advance(core, &mut out);
     act(core, &mut out);
     out
 }
 
 /// Observes the input. An outcome with an old ticket is late: it vouches for nothing, but says
-/// that the target must be read again.
-fn see(core: &mut Core, input: &Input) {
-    match &input.event {
-        Event::Settled(settled) if !is_expected(core, settled) => {
-            core.world.now_ms = core.world.now_ms.max(input.now_ms);
-            engine::observe::distrust(&mut core.world, &settled.key);
-        }
+/// that the target must be read again. So does one whose reading may be older than the one that
+/// is known.
+fn see(core: &mut Core, input: Input) -> Event {
+    let Input { now_ms, event } = input;
+    let event = match event {
         Event::Settled(settled) => {
-            core.in_flight.remove(&settled.key);
-            engine::observe(&mut core.world, input);
+            see_settled(core, settled, now_ms);
+            Event::Wake
         }
-        _ => engine::observe(&mut core.world, input),
-    }
+        event => {
+            let input = Input { now_ms, event };
+            engine::observe(&mut core.world, &input);
+            input.event
+        }
+    };
     give_up_the_silent(core);
+    event
 }
 
-fn is_expected(core: &Core, settled: &Settled) -> bool {
-    let known = core.in_flight.get(&settled.key);
-    known.is_some_and(|known| known.ticket == settled.ticket)
+fn see_settled(core: &mut Core, mut settled: Settled, now_ms: u64) {
+    let flight = core.in_flight.get(&settled.key);
+    let Some(flight) = flight.filter(|flight| flight.ticket == settled.ticket) else {
+        core.world.now_ms = core.world.now_ms.max(now_ms);
+        return engine::observe::distrust(&mut core.world, &settled.key);
+    };
+    let unknown = matches!(settled.outcome, Outcome::Unknown { .. });
+    // After its deadline an answer is a thing of the past: the engine itself may have stood still.
+    let is_old = now_ms > flight.deadline_ms && !unknown;
+    if is_old || is_overtaken(&core.world, flight, &settled) {
+        settled.seen = None;
+    }
+    core.in_flight.remove(&settled.key);
+    if settled.id.is_some() && settled.outcome != Outcome::Applied {
+        core.resting.insert(settled.key.clone(), now_ms + REST_MS);
+    }
+    let event = Event::Settled(settled);
+    engine::observe(&mut core.world, &Input { now_ms, event });
+}
+
+/// Starts and stops of several instances read the same runtime side by side, and their answers
+/// may overtake each other: one that began before the known reading came may be the older one.
+fn is_overtaken(world: &World, flight: &InFlight, settled: &Settled) -> bool {
+    let Some(Observation::Runtime {
+        placement, runtime, ..
+    }) = &settled.seen
+    else {
+        return false;
+    };
+    let place = world.placements.get(placement);
+    let view = place.and_then(|place| place.runtimes.get(runtime));
+    view.is_some_and(|view| view.read_ms > Some(flight.began_ms))
 }
 
 fn give_up_the_silent(core: &mut Core) {
@@ -132,8 +190,10 @@ fn give_up_the_silent(core: &mut Core) {
     }
 }
 
-fn begin(core: &mut Core, input: &Input, out: &mut Vec<Action>) {
-    let entries = engine::decide(&core.state, &core.world, input).unwrap_or_default();
+fn begin(core: &mut Core, event: Event, out: &mut Vec<Action>) {
+    let now_ms = core.now_ms();
+    let input = Input { now_ms, event };
+    let entries = engine::decide(&core.state, &core.world, &input).unwrap_or_default();
     append(core, Actor::Engine, entries, None, out);
 }
 
@@ -148,9 +208,11 @@ fn enqueue(core: &mut Core, asked: Asked, out: &mut Vec<Action>) {
         });
         return;
     }
+    let since_ms = core.now_ms();
+    let waiting = Waiting { asked, since_ms };
     match urgent {
-        true => core.waiting.push_front(asked),
-        false => core.waiting.push_back(asked),
+        true => core.waiting.push_front(waiting),
+        false => core.waiting.push_back(waiting),
     }
 }
 
@@ -160,11 +222,12 @@ fn advance(core: &mut Core, out: &mut Vec<Action>) {
         return trouble::advance(core, out);
     }
     while core.pending.is_none() {
-        let Some(asked) = core.waiting.pop_front() else {
+        let Some(waiting) = core.waiting.pop_front() else {
             break;
         };
-        carry_out(core, asked, out);
+        carry_out(core, waiting.asked, out);
     }
+    aside::advance(core, out);
     if core.pending.is_none() {
         let wake = Input {
             now_ms: core.now_ms(),
@@ -182,7 +245,7 @@ fn carry_out(core: &mut Core, asked: Asked, out: &mut Vec<Action>) {
     };
     match engine::decide(&core.state, &core.world, &input) {
         Ok(entries) if entries.is_empty() => {
-            let answer = already(&core.state, &asked.command);
+            let answer = answers::already(&core.state, &asked.command);
             out.push(Action::Answer {
                 request: asked.request,
                 answer,
@@ -208,32 +271,6 @@ fn refuse(core: &mut Core, asked: Asked, refusal: Refusal, out: &mut Vec<Action>
         request: asked.request,
         answer,
     });
-}
-
-/// What an accepted command without entries found already done.
-fn already(state: &State, command: &Command) -> Answer {
-    let rollout = rollout_of(state, command.placement());
-    let what = match (command, rollout) {
-        (Command::Hold { .. }, Some(rollout)) => {
-            let by = rollout
-                .hold
-                .as_ref()
-                .and_then(|hold| engine::evolve::held_by(&hold.why));
-            format!(
-                "already held by {}",
-                by.map_or("?".to_owned(), ToString::to_string)
-            )
-        }
-        (Command::Resume { .. }, _) => "not held; it goes on by itself".to_owned(),
-        _ => "traffic is on its way back to stable already".to_owned(),
-    };
-    Answer::Already {
-        what: what.as_str().into(),
-    }
-}
-
-fn rollout_of<'a>(state: &'a State, placement: &Placement) -> Option<&'a crate::model::Rollout> {
-    state.placements.get(placement)?.rollout.as_ref()
 }
 
 /// Gives the entries their places in the order and asks for them to be made durable. Engine
@@ -276,6 +313,7 @@ fn append_as(
     core.pending = Some(Pending {
         records,
         asked,
+        fact: None,
         since_ms: at_ms,
     });
 }
@@ -284,34 +322,36 @@ fn append_as(
 /// be durable, for it may be an abort.
 fn act(core: &mut Core, out: &mut Vec<Action>) {
     let only_safe = core.pending.is_some() || core.trouble.is_some();
-    let mut wake_ms = alarm(core);
+    let now_ms = core.now_ms();
+    core.resting.retain(|_, until_ms| *until_ms > now_ms);
+    let mut wake_ms = None;
     for (direction, effect) in engine::plan(core.acting_state(), &core.world) {
         if let Effect::WakeAt { at_ms } = effect {
-            wake_ms = Some(wake_ms.map_or(at_ms, |wake_ms: u64| wake_ms.min(at_ms)));
+            wake_ms = Some(at_ms);
             continue;
         }
         let held_back = only_safe && direction == Direction::Forward;
         let Some(key) = effect.key().filter(|key| !core.in_flight.contains_key(key)) else {
             continue;
         };
-        if held_back {
+        if held_back || (effect.is_write() && core.resting.contains_key(&key)) {
             continue;
         }
         core.tickets += 1;
-        let (ticket, deadline_ms) = (core.tickets, core.now_ms() + effect.deadline_ms());
-        core.in_flight.insert(
-            key,
-            InFlight {
-                ticket,
-                deadline_ms,
-            },
-        );
+        let (ticket, deadline_ms) = (core.tickets, now_ms + effect.deadline_ms());
+        let flight = InFlight {
+            ticket,
+            began_ms: now_ms,
+            deadline_ms,
+        };
+        core.in_flight.insert(key, flight);
         out.push(Action::Start {
             ticket,
             effect,
             deadline_ms,
         });
     }
+    let wake_ms = wake_ms.into_iter().chain(alarm(core)).min();
     if wake_ms != core.wake_ms {
         core.wake_ms = wake_ms;
         out.extend(wake_ms.map(Action::WakeAt));
@@ -330,6 +370,15 @@ fn alarm(core: &Core) -> Option<u64> {
         .as_ref()
         .map(|pending| pending.since_ms + PATIENCE_MS);
     let slow = slow.filter(|_| core.trouble.is_none());
-    let reopen = core.trouble.as_ref().and_then(Trouble::reopen_ms);
-    [silent, slow, reopen].into_iter().flatten().min()
+    let reopen = core.trouble.as_ref().and_then(Trouble::alarm_ms);
+    let indulged = core.waiting.iter().filter(|_| core.trouble.is_some());
+    let indulged = indulged
+        .map(|it| it.since_ms + trouble::INDULGENCE_MS)
+        .min();
+    let rested = core.resting.values().min().copied();
+    let alarms = [silent, slow, reopen, rested, indulged];
+    alarms.into_iter().flatten().min()
 }
+
+#[cfg(test)]
+mod tests;

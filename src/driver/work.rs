@@ -1,11 +1,18 @@
 //! Effects → calls to adapters, each within its deadline, each with an outcome.
 
 use crate::model::effect::EffectKey;
-use crate::model::input::{Observation, Settled};
+use crate::model::input::{Event, Inspection, Observation, RuntimeInspection, Settled};
+use crate::model::metrics::MetricsReading;
+use crate::model::service::Server;
 use crate::model::world::{BalancerReading, RuntimeReading, SmokeReport};
-use crate::model::{BalancerName, Clean, Effect, Outcome, Placement, RuntimeName};
-use crate::ports::{Balancer, Probe, ReadError, Runtime, Start, Written};
+use crate::model::{
+    BalancerName, Clean, Effect, MetricsName, Outcome, Placement, RuntimeName, ServiceSpec, Version,
+};
+use crate::ports::{
+    Balancer, Metrics, NOTE, Probe, ReadError, Runtime, RuntimeLook, Start, Written,
+};
 use futures::future::join_all;
+use std::future::Future;
 use std::time::Duration;
 
 /// Everything the engine can reach.
@@ -14,6 +21,8 @@ pub trait Peers: Send + Sync + 'static {
     type Balancer: Balancer;
     /// What its runtimes are.
     type Runtime: Runtime;
+    /// What its sources of metrics are.
+    type Metrics: Metrics;
     /// What its probes are.
     type Probe: Probe;
 
@@ -21,8 +30,128 @@ pub trait Peers: Send + Sync + 'static {
     fn balancer(&self, placement: &Placement, name: &BalancerName) -> Option<&Self::Balancer>;
     /// A runtime.
     fn runtime(&self, name: &RuntimeName) -> Option<&Self::Runtime>;
+    /// A source of metrics.
+    fn metrics(&self, name: &MetricsName) -> Option<&Self::Metrics>;
     /// The probe.
     fn probe(&self) -> &Self::Probe;
+
+    /// Whether a write may be carried out at this moment; asked before each one, so that an engine
+    /// that lost its right while it stood still does nothing. Must answer soon, and must not stop
+    /// an engine that holds that right.
+    ///
+    /// # Errors
+    /// Why not, with the mend.
+    fn permit(&self, effect: &Effect) -> impl Future<Output = Result<(), Clean>> + Send {
+        let _ = effect;
+        async { Ok(()) }
+    }
+}
+
+/// How long balancers have to be looked over before a deploy is decided.
+const LOOK: Duration = Duration::from_secs(3);
+
+/// Looks over every peer that a deploy of this version would need.
+pub(super) async fn look_over<P: Peers>(
+    peers: &P,
+    spec: &ServiceSpec,
+    version: &Version,
+) -> Vec<Event> {
+    let (balancers, runtimes) = tokio::join!(
+        look_over_balancers(peers, spec),
+        look_over_runtimes(peers, spec, version)
+    );
+    let balancers = balancers.into_iter().map(Event::Inspected);
+    let runtimes = runtimes
+        .into_iter()
+        .map(|seen| Event::RuntimeInspected(Box::new(seen)));
+    balancers.chain(runtimes).collect()
+}
+
+/// For a runtime's look: a registry may have to be asked too.
+const LOOK_AT_RUNTIME: Duration = Duration::from_secs(10);
+
+async fn look_over_runtimes<P: Peers>(
+    peers: &P,
+    spec: &ServiceSpec,
+    version: &Version,
+) -> Vec<RuntimeInspection> {
+    let workload = &spec.workload.of_version(version);
+    let looks = spec.runtimes.iter().map(|name| async move {
+        let runs = |server: &&Server| spec.runtime_of(&server.name) == Some(name);
+        let servers: Vec<_> = spec
+            .servers
+            .iter()
+            .filter(runs)
+            .map(|server| (server.name.clone(), server.address))
+            .collect();
+        let look = match peers.runtime(name) {
+            None => Err(unknown_peer("runtime", name.as_str())),
+            Some(runtime) => {
+                let look = runtime.inspect(&spec.placement, workload, &servers);
+                in_time(LOOK_AT_RUNTIME, look).await
+            }
+        };
+        let look = look.unwrap_or_else(|error| RuntimeLook {
+            lines: vec![error.0],
+            pinned: None,
+        });
+        let (unfit, notes) = told_apart(look.lines);
+        RuntimeInspection {
+            placement: spec.placement.clone(),
+            runtime: name.clone(),
+            unfit,
+            notes,
+            pinned: look.pinned,
+        }
+    });
+    join_all(looks).await
+}
+
+/// A look's answer, or that none came within the limit.
+async fn in_time<T>(
+    limit: Duration,
+    look: impl Future<Output = Result<T, ReadError>>,
+) -> Result<T, ReadError> {
+    let late = |_| {
+        let text = format!("no answer within {} s; see its process", limit.as_secs());
+        Err(ReadError(Clean::new(&text)))
+    };
+    tokio::time::timeout(limit, look).await.unwrap_or_else(late)
+}
+
+/// Lines that make unfit, and notes.
+fn told_apart(lines: Vec<Clean>) -> (Vec<Clean>, Vec<Clean>) {
+    let (mut unfit, mut notes) = (Vec::new(), Vec::new());
+    for line in lines {
+        match line.as_str().strip_prefix(NOTE) {
+            Some(note) => notes.push(Clean::new(note)),
+            None => unfit.push(line),
+        }
+    }
+    (unfit, notes)
+}
+
+/// Looks over every balancer that would carry a rollout of this service.
+async fn look_over_balancers<P: Peers>(peers: &P, spec: &ServiceSpec) -> Vec<Inspection> {
+    let servers: Vec<_> = spec
+        .servers
+        .iter()
+        .map(|server| (server.name.clone(), server.address))
+        .collect();
+    let looks = spec.balancers.iter().map(|backend| async {
+        let lines = match peers.balancer(&spec.placement, &backend.balancer) {
+            None => Err(unknown_peer("balancer", backend.balancer.as_str())),
+            Some(balancer) => in_time(LOOK, balancer.inspect(backend, &servers)).await,
+        };
+        let (unfit, notes) = told_apart(lines.unwrap_or_else(|error| vec![error.0]));
+        Inspection {
+            placement: spec.placement.clone(),
+            balancer: backend.balancer.clone(),
+            unfit,
+            notes,
+        }
+    });
+    join_all(looks).await
 }
 
 /// Does one effect and says how it ended; after its deadline the outcome is unknown.
@@ -50,6 +179,11 @@ pub(super) async fn perform<P: Peers>(
 type Ended = (Outcome, Option<Observation>);
 
 async fn call<P: Peers>(peers: &P, effect: &Effect) -> Ended {
+    if effect.is_write()
+        && let Err(why) = peers.permit(effect).await
+    {
+        return (Outcome::Rejected { why }, None);
+    }
     match effect {
         Effect::ReadBalancer { placement, backend } => {
             let reading = match peers.balancer(placement, &backend.balancer) {
@@ -80,6 +214,17 @@ async fn call<P: Peers>(peers: &P, effect: &Effect) -> Ended {
                 None => Err(unknown_peer("runtime", runtime.as_str())),
             };
             (Outcome::Applied, runtime_seen(placement, runtime, reading))
+        }
+        Effect::ReadMetrics {
+            placement,
+            source,
+            question,
+        } => {
+            let reading = match peers.metrics(source) {
+                Some(metrics) => metrics.read(placement, question).await,
+                None => Err(unknown_peer("source of metrics", source.as_str())),
+            };
+            (Outcome::Applied, metrics_seen(placement, source, reading))
         }
         Effect::StartInstance { .. } | Effect::StopInstance { .. } => instance(peers, effect).await,
         Effect::Probe {
@@ -221,6 +366,18 @@ fn runtime_seen(
     })
 }
 
+fn metrics_seen(
+    placement: &Placement,
+    source: &MetricsName,
+    reading: Result<MetricsReading, ReadError>,
+) -> Option<Observation> {
+    Some(Observation::Metrics {
+        placement: placement.clone(),
+        source: source.clone(),
+        reading: reading.map_err(|error| error.0),
+    })
+}
+
 /// Nobody knows how it ended. What was being asked counts as not answering.
 fn too_late(effect: &Effect, limit: Duration) -> Ended {
     let text = format!("no answer within {} ms", limit.as_millis());
@@ -240,6 +397,12 @@ fn too_late(effect: &Effect, limit: Duration) -> Ended {
         Effect::ReadRuntime { placement, runtime } => {
             let text = format!("runtime {runtime}: {text}");
             runtime_seen(placement, runtime, Err(ReadError(Clean::new(&text))))
+        }
+        Effect::ReadMetrics {
+            placement, source, ..
+        } => {
+            let text = format!("metrics {source}: {text}");
+            metrics_seen(placement, source, Err(ReadError(Clean::new(&text))))
         }
         Effect::Probe {
             placement,

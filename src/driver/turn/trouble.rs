@@ -4,12 +4,19 @@
 use super::{Core, Pending, append_as};
 use crate::engine;
 use crate::model::command::{Answer, Command, Refusal};
+use crate::model::input::Asked;
 use crate::model::{Action, Actor, Clean, Entry, Event, Input, Record, Seq, State};
+use std::collections::{BTreeMap, VecDeque};
 
 /// Between two attempts to open the history anew.
 const REOPEN_EVERY_MS: u64 = 2_000;
 /// Safe entries kept to be recorded after the gap; a rollout makes a handful.
 const UNRECORDED_MAX: usize = 256;
+/// While an append is only slow, whoever wants to go forward waits so long before being refused:
+/// most disks that stall come back.
+pub(super) const INDULGENCE_MS: u64 = 2_000;
+/// Whoever asked for something whose append failed is told after this long that nobody knows.
+const DOUBT_MAX_MS: u64 = 5_000;
 
 /// The history is broken, or one append hangs.
 #[derive(Debug, Clone)]
@@ -17,16 +24,39 @@ pub(super) struct Trouble {
     pub(super) why: Clean,
     pub(super) shadow: State,
     since_ms: u64,
-    unrecorded: Vec<(Actor, Entry)>,
+    unrecorded: Vec<Unrecorded>,
     /// When to open the history anew; `None` while an append hangs and may still succeed.
     reopen_ms: Option<u64>,
     /// Records whose append failed: whether they are durable only the file can say.
     doubtful: Vec<Record>,
+    /// Who asked for them, and when that began to be in doubt.
+    asked: Option<(Asked, u64)>,
+}
+
+/// What was decided without being recorded.
+#[derive(Debug, Clone)]
+struct Unrecorded {
+    actor: Actor,
+    entry: Entry,
+    /// Its place in the shadow.
+    shadow_seq: Seq,
+    /// Its place in the append that hangs or failed, if it is part of that.
+    pending_seq: Option<Seq>,
 }
 
 impl Trouble {
-    pub(super) fn reopen_ms(&self) -> Option<u64> {
-        self.reopen_ms
+    /// Whether an append has not returned yet, and may still succeed.
+    fn is_only_slow(&self) -> bool {
+        self.reopen_ms.is_none()
+    }
+
+    /// When the turn must look again.
+    pub(super) fn alarm_ms(&self) -> Option<u64> {
+        let doubt_ms = self
+            .asked
+            .as_ref()
+            .map(|(_, since_ms)| since_ms + DOUBT_MAX_MS);
+        self.reopen_ms.into_iter().chain(doubt_ms).min()
     }
 }
 
@@ -37,15 +67,19 @@ pub(super) fn appended(core: &mut Core, last: Seq, out: &mut Vec<Action>) {
     };
     fold(core, &pending.records, last);
     if let Some(asked) = &pending.asked {
-        let answer = accepted(&core.state, &asked.command);
-        out.push(Action::Answer {
-            request: asked.request,
-            answer,
-        });
+        accept(core, asked, out);
     }
-    if let Some(trouble) = core.trouble.take() {
-        tell_gap(core, trouble, out);
+    super::aside::recorded(core, pending.fact, out);
+    if let Some(mut trouble) = core.trouble.take() {
+        let places = trouble.forget_recorded();
+        tell_gap(core, trouble, places, out);
     }
+}
+
+fn accept(core: &Core, asked: &Asked, out: &mut Vec<Action>) {
+    let answer = accepted(&core.state, &asked.command);
+    let request = asked.request;
+    out.push(Action::Answer { request, answer });
 }
 
 fn fold(core: &mut Core, records: &[Record], last: Seq) {
@@ -68,30 +102,26 @@ fn accepted(state: &State, command: &Command) -> Answer {
     }
 }
 
-/// An append failed. Whoever asked for something safe is served all the same, and what the engine
-/// itself had decided towards stable stays decided.
+/// An append failed. What is safe of it is done all the same; whoever asked for something else is
+/// answered once it is known whether it arrived.
 pub(super) fn append_failed(core: &mut Core, why: Clean, out: &mut Vec<Action>) {
     let now_ms = core.now_ms();
-    let pending = core.pending.take();
-    let trouble = core.trouble.take();
-    let mut trouble = trouble.unwrap_or_else(|| Trouble::begin(&core.state, now_ms));
-    if let Some(pending) = pending {
-        if let [
-            Record {
-                entry: Entry::HistoryGap { since_ms, .. },
-                ..
-            },
-            ..,
-        ] = &pending.records[..]
+    let begun = core.trouble.take();
+    let mut trouble = begun.unwrap_or_else(|| Trouble::begin(core));
+    if let Some(pending) = core.pending.take() {
+        if let Some(Entry::HistoryGap { since_ms, .. }) =
+            pending.records.first().map(|record| &record.entry)
         {
             trouble.since_ms = *since_ms;
         }
-        let decided = pending.records.iter().filter(|_| pending.asked.is_none());
-        for record in decided.filter(|record| record.entry.is_safe_direction()) {
-            trouble.fold(record.actor.clone(), vec![record.entry.clone()], now_ms);
+        if let Some(asked) = pending.asked {
+            match is_safe(entries_of(&pending.records)) {
+                true => trouble.tell_unrecorded(asked.request, out),
+                false => trouble.asked = Some((asked, now_ms)),
+            }
         }
         trouble.doubtful = pending.records;
-        core.waiting.extend(pending.asked);
+        super::aside::lost(pending.fact, out);
     }
     out.push(Action::Say(Clean::new(&format!(
         "the history cannot be written: {why}"
@@ -101,15 +131,29 @@ pub(super) fn append_failed(core: &mut Core, why: Clean, out: &mut Vec<Action>) 
     core.trouble = Some(trouble);
 }
 
-/// An append that hangs must not keep an abort waiting.
-pub(super) fn lose_patience(core: &mut Core) {
-    let hangs = core
-        .pending
-        .as_ref()
-        .is_some_and(|pending: &Pending| pending.since_ms + super::PATIENCE_MS <= core.now_ms());
-    if hangs && core.trouble.is_none() {
-        core.trouble = Some(Trouble::begin(&core.state, core.now_ms()));
+fn is_safe<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> bool {
+    entries.into_iter().all(Entry::is_safe_direction)
+}
+
+fn entries_of(records: &[Record]) -> impl Iterator<Item = &Entry> {
+    records.iter().map(|record| &record.entry)
+}
+
+/// An append that hangs must not keep an abort waiting, be it part of that append.
+pub(super) fn lose_patience(core: &mut Core, out: &mut Vec<Action>) {
+    let now_ms = core.now_ms();
+    let hangs = |pending: &Pending| pending.since_ms + super::PATIENCE_MS <= now_ms;
+    if core.trouble.is_some() || !core.pending.as_ref().is_some_and(hangs) {
+        return;
     }
+    let trouble = Trouble::begin(core);
+    if let Some(pending) = core.pending.as_mut()
+        && is_safe(entries_of(&pending.records))
+        && let Some(asked) = pending.asked.take()
+    {
+        trouble.tell_unrecorded(asked.request, out);
+    }
+    core.trouble = Some(trouble);
 }
 
 /// The history was opened anew. It must end where this engine knows it to: at the last record it
@@ -122,12 +166,19 @@ pub(super) fn reopened(core: &mut Core, last: Seq, out: &mut Vec<Action>) {
         .doubtful
         .last()
         .is_some_and(|record| record.seq == last);
+    let mut places = BTreeMap::new();
     if arrived {
         let records = std::mem::take(&mut trouble.doubtful);
         fold(core, &records, last);
+        places = trouble.forget_recorded();
     }
     if core.state.seq == last {
-        return tell_gap(core, trouble, out);
+        match trouble.asked.take() {
+            Some((asked, _)) if arrived => accept(core, &asked, out),
+            Some((asked, _)) => trouble.refuse(asked.request, out),
+            None => {}
+        }
+        return tell_gap(core, trouble, places, out);
     }
     let why = format!(
         "its last record is {last}, not {}: somebody else wrote it",
@@ -138,14 +189,28 @@ pub(super) fn reopened(core: &mut Core, last: Seq, out: &mut Vec<Action>) {
     core.trouble = Some(trouble);
 }
 
-/// Records the gap and what was done in it, before anything else is decided.
-fn tell_gap(core: &mut Core, trouble: Trouble, out: &mut Vec<Action>) {
+/// Records the gap and what was done in it, before anything else is decided. Entries that name
+/// another record by its place in the shadow name its place in the history from now on; `places`
+/// holds those that are there already.
+fn tell_gap(
+    core: &mut Core,
+    trouble: Trouble,
+    mut places: BTreeMap<Seq, Seq>,
+    out: &mut Vec<Action>,
+) {
     let gap = Entry::HistoryGap {
         since_ms: trouble.since_ms,
         why: trouble.why,
     };
     let mut entries = vec![(Actor::Engine, gap)];
-    entries.extend(trouble.unrecorded);
+    for (mut told, seq) in trouble.unrecorded.into_iter().zip(core.state.seq + 2..) {
+        places.insert(told.shadow_seq, seq);
+        if let Entry::WeightSettled { id, .. } | Entry::WeightAbandoned { id, .. } = &mut told.entry
+        {
+            *id = places.get(id).copied().unwrap_or(*id);
+        }
+        entries.push((told.actor, told.entry));
+    }
     append_as(core, entries, None, out);
 }
 
@@ -159,38 +224,56 @@ pub(super) fn advance(core: &mut Core, out: &mut Vec<Action>) {
         trouble.reopen_ms = Some(now_ms + REOPEN_EVERY_MS);
         out.push(Action::ReopenHistory);
     }
-    while let Some(asked) = core.waiting.pop_front() {
+    if trouble
+        .asked
+        .as_ref()
+        .is_some_and(|(_, since_ms)| since_ms + DOUBT_MAX_MS <= now_ms)
+        && let Some((asked, _)) = trouble.asked.take()
+    {
+        let why = "the history failed while this was written; whether it was recorded shows once \
+                   the history can be read again";
+        let answer = Answer::Refused(Refusal::NotNow { why: why.into() });
         let request = asked.request;
-        let by = asked.by.clone();
-        let answer = match &asked.command {
-            Command::Abort { .. } | Command::Hold { .. } => {
-                let input = Input {
-                    now_ms,
-                    event: Event::Command(asked),
-                };
-                match engine::decide(&trouble.shadow, &core.world, &input) {
-                    Ok(entries) => {
-                        trouble.fold(by, entries, now_ms);
-                        Answer::Unrecorded {
-                            why: trouble.why.clone(),
-                        }
-                    }
-                    Err(refusal) => Answer::Refused(refusal),
-                }
-            }
-            _ => Answer::Refused(Refusal::HistoryBroken {
-                why: trouble.why.clone(),
-            }),
-        };
         out.push(Action::Answer { request, answer });
     }
+    core.denied.clear();
+    for fact in core.facts.drain(..) {
+        trouble.refuse(fact.request, out);
+    }
+    let mut indulged = VecDeque::new();
+    while let Some(waiting) = core.waiting.pop_front() {
+        let is_early = now_ms < waiting.since_ms + INDULGENCE_MS;
+        let kept = (is_early && trouble.is_only_slow()).then(|| waiting.clone());
+        let asked = waiting.asked;
+        let (request, by) = (asked.request, asked.by.clone());
+        let repeated = super::answers::already_begun(&trouble.shadow, &asked.command);
+        let event = Event::Command(asked);
+        let decided = engine::decide(&trouble.shadow, &core.world, &Input { now_ms, event });
+        match (decided, repeated) {
+            (Ok(_), Some(answer)) => out.push(Action::Answer { request, answer }),
+            (Ok(entries), None) if is_safe(&entries) => {
+                trouble.fold(by, entries, now_ms);
+                trouble.tell_unrecorded(request, out);
+            }
+            (Ok(_), None) => match kept {
+                Some(waiting) => indulged.push_back(waiting),
+                None => trouble.refuse(request, out),
+            },
+            (Err(refusal), _) => out.push(Action::Answer {
+                request,
+                answer: Answer::Refused(refusal),
+            }),
+        }
+    }
+    core.waiting = indulged;
     let wake = Input {
         now_ms,
         event: Event::Wake,
     };
     while trouble.unrecorded.len() < UNRECORDED_MAX {
-        let entries = engine::decide(&trouble.shadow, &core.world, &wake).unwrap_or_default();
-        if entries.is_empty() || !entries.iter().all(Entry::is_safe_direction) {
+        let mut entries = engine::decide(&trouble.shadow, &core.world, &wake).unwrap_or_default();
+        entries.retain(Entry::is_safe_direction);
+        if entries.is_empty() {
             break;
         }
         trouble.fold(Actor::Engine, entries, now_ms);
@@ -199,28 +282,74 @@ pub(super) fn advance(core: &mut Core, out: &mut Vec<Action>) {
 }
 
 impl Trouble {
-    fn begin(state: &State, now_ms: u64) -> Self {
-        Self {
+    /// Begins with what is durable and what is safe of the append under way.
+    fn begin(core: &Core) -> Self {
+        let mut trouble = Self {
             why: "a write to the history has not returned yet".into(),
-            shadow: state.clone(),
-            since_ms: now_ms,
+            shadow: core.state.clone(),
+            since_ms: core.now_ms(),
             unrecorded: Vec::new(),
             reopen_ms: None,
             doubtful: Vec::new(),
+            asked: None,
+        };
+        let pending = core.pending.iter().flat_map(|pending| &pending.records);
+        for record in pending {
+            let (actor, entry) = (record.actor.clone(), record.entry.clone());
+            if entry.is_safe_direction() {
+                trouble.fold_one(actor, entry, record.at_ms, Some(record.seq));
+            } else if let Entry::RolloutFinished { placement, .. } = &entry
+                && let Some(place) = trouble.shadow.placements.get_mut(placement)
+            {
+                // It may be closed: whatever is decided for it now might fit nothing later.
+                place.rollout = None;
+            }
         }
+        trouble
     }
 
     fn fold(&mut self, actor: Actor, entries: Vec<Entry>, at_ms: u64) {
         for entry in entries {
-            let seq = self.shadow.seq + 1;
-            let record = Record {
-                seq,
-                at_ms,
-                actor: actor.clone(),
-                entry,
-            };
-            engine::evolve(&mut self.shadow, &record);
-            self.unrecorded.push((record.actor, record.entry));
+            self.fold_one(actor.clone(), entry, at_ms, None);
         }
+    }
+
+    fn fold_one(&mut self, actor: Actor, entry: Entry, at_ms: u64, pending_seq: Option<Seq>) {
+        let record = Record {
+            seq: self.shadow.seq + 1,
+            at_ms,
+            actor,
+            entry,
+        };
+        engine::evolve(&mut self.shadow, &record);
+        self.unrecorded.push(Unrecorded {
+            actor: record.actor,
+            entry: record.entry,
+            shadow_seq: record.seq,
+            pending_seq,
+        });
+    }
+
+    /// The append under way is durable after all: what came from it needs no second record.
+    /// Returns where in the history that is which the shadow knows by another place.
+    fn forget_recorded(&mut self) -> BTreeMap<Seq, Seq> {
+        let recorded = self
+            .unrecorded
+            .extract_if(.., |told| told.pending_seq.is_some());
+        recorded
+            .filter_map(|told| Some((told.shadow_seq, told.pending_seq?)))
+            .collect()
+    }
+
+    fn tell_unrecorded(&self, request: u64, out: &mut Vec<Action>) {
+        let why = self.why.clone();
+        let answer = Answer::Unrecorded { why };
+        out.push(Action::Answer { request, answer });
+    }
+
+    fn refuse(&self, request: u64, out: &mut Vec<Action>) {
+        let why = self.why.clone();
+        let answer = Answer::Refused(Refusal::HistoryBroken { why });
+        out.push(Action::Answer { request, answer });
     }
 }
