@@ -9,6 +9,7 @@
 //! damage, deleted records, and a file put back from an earlier time.
 
 mod append;
+mod backup;
 mod chain;
 mod checkpoint;
 mod error;
@@ -16,6 +17,7 @@ mod export;
 mod files;
 mod head;
 mod lock;
+mod memory;
 mod project;
 mod read;
 mod rows;
@@ -25,9 +27,11 @@ mod thread;
 mod verify;
 mod wal;
 
+pub use backup::{BackupError, Existing, backup};
 pub use error::{AppendError, HistoryError, sentence};
 pub use export::ExportError;
 pub use lock::Holder;
+pub use memory::MemoryHistory;
 pub use read::{HistoryReader, RolloutRef, RolloutRefError};
 pub use thread::{Appended, HistoryWriter, SendError};
 pub use verify::{Integrity, Report, verify};

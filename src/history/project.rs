@@ -111,6 +111,7 @@ impl Open {
                 from,
                 spec,
                 reason,
+                request_id: _,
             } => {
                 let row = Row {
                     shown: started(record, (*id, *number), release, spec),

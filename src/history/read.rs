@@ -6,9 +6,10 @@ use super::chain::Stored;
 use super::error::{HistoryError, sqlite};
 use super::files::Home;
 use super::project::Row;
-use super::{rows, schema};
+use super::{rows, schema, start};
 use crate::model::entry::DeploymentRow;
-use crate::model::{Clean, Record, RolloutId, RolloutNumber, Seq};
+use crate::model::state::Requested;
+use crate::model::{Clean, Record, RequestId, RolloutId, RolloutNumber, Seq, State};
 use rusqlite::Connection;
 use std::path::Path;
 use std::str::FromStr;
@@ -109,12 +110,53 @@ impl HistoryReader {
         Ok(Some((row.shown, records)))
     }
 
+    /// The deploy that a request began, whenever that was. Its cost grows with the number of
+    /// deployments, so the state's newest are to be asked first.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn requested(&self, id: &RequestId) -> Result<Option<Requested>, HistoryError> {
+        let read = || {
+            let mut statement = self.connection.prepare_cached(
+                "SELECT e.number, e.service || '@' || d.environment, d.version
+                 FROM deployment_details e
+                 JOIN deployments d ON d.id = e.deployment_id
+                 JOIN events v ON v.seq = e.started_seq
+                 WHERE json_extract(v.body, '$.request_id') = ?1 ORDER BY e.number LIMIT 1",
+            )?;
+            let mut rows = statement.query([id.as_str()])?;
+            let Some(row) = rows.next()? else {
+                return Ok(None);
+            };
+            Ok(Some(Requested {
+                id: id.clone(),
+                number: RolloutNumber(row.get(0)?),
+                placement: rows::parsed(row, 1)?,
+                version: rows::parsed(row, 2)?,
+            }))
+        };
+        read().map_err(sqlite("look for a request"))
+    }
+
     /// The records after `after`, in order, at most `limit`: pages for reports.
     ///
     /// # Errors
     /// When the file cannot be read.
     pub fn records(&self, after: Seq, limit: u32) -> Result<Vec<Record>, HistoryError> {
         self.stored(after.saturating_add(1), i64::MAX as u64, limit)
+    }
+
+    /// What the newest state is folded from, as an engine that started now would read it: the
+    /// newest intact checkpoint and the records after it, their chain proved.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or cannot be trusted.
+    pub fn newest(&self) -> Result<(Option<State>, Vec<Record>), HistoryError> {
+        let _moment = self
+            .connection
+            .unchecked_transaction()
+            .map_err(sqlite("read the newest state"))?;
+        start::newest(&self.connection)
     }
 
     pub(super) fn connection(&self) -> &Connection {

@@ -155,6 +155,13 @@ impl Found {
     }
 }
 
+/// The newest checkpoint and the records after it, for whoever only reads.
+pub(super) fn newest(
+    connection: &Connection,
+) -> Result<(Option<State>, Vec<Record>), HistoryError> {
+    Found::load(connection).map(|found| (found.state, found.tail))
+}
+
 /// The newest checkpoint that is intact and stands on a record the chain has.
 fn newest_checkpoint(
     connection: &Connection,
