@@ -2,6 +2,7 @@
 //! by match.
 
 pub mod embedded;
+pub mod haproxy;
 
 use crate::model::effect::ServerSetting;
 use crate::model::service::Backend;
@@ -15,12 +16,15 @@ use std::net::SocketAddr;
 pub enum Balancer {
     /// The embedded host's proxy.
     Embedded(embedded::EmbeddedBalancer),
+    /// HAProxy, through its stats socket.
+    Haproxy(haproxy::HaproxyBalancer),
 }
 
 impl ports::Balancer for Balancer {
     async fn read(&self, backend: &Backend) -> Result<BalancerReading, ReadError> {
         match self {
             Self::Embedded(embedded) => embedded.read(backend).await,
+            Self::Haproxy(haproxy) => haproxy.read(backend).await,
         }
     }
 
@@ -31,6 +35,7 @@ impl ports::Balancer for Balancer {
     ) -> Written<BalancerReading> {
         match self {
             Self::Embedded(embedded) => embedded.write(backend, settings).await,
+            Self::Haproxy(haproxy) => haproxy.write(backend, settings).await,
         }
     }
 
@@ -41,6 +46,7 @@ impl ports::Balancer for Balancer {
     ) -> Result<Vec<Clean>, ReadError> {
         match self {
             Self::Embedded(embedded) => embedded.inspect(backend, servers).await,
+            Self::Haproxy(haproxy) => haproxy.inspect(backend, servers).await,
         }
     }
 }

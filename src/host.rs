@@ -94,7 +94,7 @@ impl Host {
 /// When the host cannot begin; once it runs it does not fail.
 pub async fn run<S: Future<Output = ()> + Send>(options: HostOptions<S>) -> Result<(), HostError> {
     let _claim = socket::claim(&options.state_dir)?;
-    let listener = socket::listen(&options.socket).await?;
+    let listener = socket::listen(&options.socket, &options.state_dir).await?;
     let store = Arc::new(Store::open(&options.state_dir)?);
     let host = Arc::new(assemble(&options.state_dir, &store)?);
     allow_many_files();
@@ -164,4 +164,9 @@ fn allow_many_files() {
     if let Err(error) = setrlimit(Resource::Nofile, wanted) {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
+}
+
+/// What this host says it is.
+fn software() -> crate::model::Clean {
+    concat!("wheelhouse host ", env!("CARGO_PKG_VERSION")).into()
 }

@@ -8,38 +8,43 @@
 //!
 //! Must not know rollouts, steps or directions: the order of a change is the caller's.
 
+mod change;
 mod configuration;
 mod inspect;
+mod log;
 mod parse;
 mod snippet;
 mod socket;
 mod state_file;
 mod table;
+mod tail;
 
-pub use inspect::NOTE;
 pub use snippet::{Snippet, snippet};
+pub use tail::HttpLog;
 
 use crate::model::effect::ServerSetting;
 use crate::model::service::Backend;
-use crate::model::world::{Admin, BalancerReading};
-use crate::model::{BalancerName, Clean, Name, Outcome, ServerName};
+use crate::model::world::BalancerReading;
+use crate::model::{BalancerName, Clean, LogAddress, Name, Outcome, ServerName};
 use crate::ports::{Balancer, ReadError, Written};
-use parse::{Dump, ServerState, StateTable};
+use change::{Sent, change_line, missing, not_applied};
+use parse::{Dump, StateTable};
 use socket::{AskError, LINE_MAX, ask};
 use state_file::{StateFiles, Ticket};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use table::Fault;
+use tail::Told;
 use tokio::time::Instant;
 
 /// How long HAProxy has to answer one call, its read-back included.
 const DEADLINE: Duration = Duration::from_secs(1);
 
-/// Longest part of HAProxy's own words that is passed on, in characters.
-const WORDS_MAX: usize = 300;
+/// What the log says of a change as soon as it was read back, before the state file is kept.
+pub const READ_BACK: &str = "read back";
 
 /// How exactly the observed shares must follow the weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +67,8 @@ pub struct HaproxyOptions {
     pub state_file: PathBuf,
     /// Which balancing algorithms will do.
     pub shares: Shares,
+    /// Where it sends its httplog lines, if latencies are counted from them.
+    pub log: Option<LogAddress>,
 }
 
 /// One HAProxy process (or its successors after reloads). Holds no connection.
@@ -69,6 +76,10 @@ pub struct HaproxyOptions {
 pub struct HaproxyBalancer {
     options: HaproxyOptions,
     files: StateFiles,
+    /// Its log lines; shared with its other backends.
+    log: Option<Arc<HttpLog>>,
+    /// HAProxy's numbers of the backends, as last seen; a reload may change them.
+    numbers: Mutex<BTreeMap<Name, u32>>,
     /// The last trouble with a state file that a plain reading met, so that it is logged once.
     trouble: Mutex<Option<String>>,
 }
@@ -80,13 +91,25 @@ enum Unread {
 }
 
 impl HaproxyBalancer {
-    /// Connects to nothing yet.
+    /// Connects to nothing yet. Its log, if any, is its own; see [`Self::with_log`].
     pub fn new(options: HaproxyOptions) -> Self {
+        let log = options.log.clone().map(|at| Arc::new(HttpLog::new(at)));
         let files = StateFiles::new(options.state_file.clone());
         Self {
             options,
             files,
+            log,
+            numbers: Mutex::default(),
             trouble: Mutex::default(),
+        }
+    }
+
+    /// Takes its latencies from a log that other backends of the same HAProxy share.
+    #[must_use]
+    pub fn with_log(self, log: Arc<HttpLog>) -> Self {
+        Self {
+            log: Some(log),
+            ..self
         }
     }
 
@@ -95,9 +118,16 @@ impl HaproxyBalancer {
         self.files.path(backend)
     }
 
-    /// Reads the state table, then everything in one connection, so that the epoch, the counters
-    /// and the states belong to one process. The first is only for the backend's number.
+    /// Reads everything in one connection, so that the epoch, the counters and the states belong
+    /// to one process. A backend whose number is unknown, or is another's since a reload (whose
+    /// answer makes no sense), is asked for it first.
     async fn dump(&self, backend: &Name, deadline: Instant) -> Result<(Dump, Ticket), Unread> {
+        if let Some(number) = self.number(backend) {
+            match self.dump_numbered(backend, number, deadline).await {
+                Err(Unread::Answer(_)) => {}
+                read => return read,
+            }
+        }
         let line = format!("show servers state {backend}");
         let reply = ask(&self.options, &line, deadline)
             .await
@@ -105,13 +135,69 @@ impl HaproxyBalancer {
         let number = parse::state_reply(&reply, backend)
             .map_err(Unread::Answer)?
             .backend_id;
+        self.dump_numbered(backend, number, deadline).await
+    }
+
+    fn number(&self, backend: &Name) -> Option<u32> {
+        lock(&self.numbers).get(backend).copied()
+    }
+
+    /// As [`Self::dump`] for a backend whose number is known.
+    async fn dump_numbered(
+        &self,
+        backend: &Name,
+        number: u32,
+        deadline: Instant,
+    ) -> Result<(Dump, Ticket), Unread> {
         let ticket = self.files.ticket();
         let line = parse::dump_line(number, backend);
         let reply = ask(&self.options, &line, deadline)
             .await
             .map_err(Unread::Asking)?;
-        let dump = parse::dump(&reply, backend).map_err(Unread::Answer)?;
-        Ok((dump, ticket))
+        Ok((self.understood(&reply, backend)?, ticket))
+    }
+
+    fn understood(&self, reply: &str, backend: &Name) -> Result<Dump, Unread> {
+        let mut dump = parse::dump(reply, backend).map_err(Unread::Answer)?;
+        lock(&self.numbers).insert(backend.clone(), dump.table.backend_id);
+        self.add_latencies(backend, &mut dump);
+        Ok(dump)
+    }
+
+    /// Adds what was logged up to now: HAProxy wrote it before it answered.
+    fn add_latencies(&self, backend: &Name, dump: &mut Dump) {
+        let Some(log) = &self.log else { return };
+        log.listen();
+        log.catch_up();
+        let Dump { reading, .. } = dump;
+        for (server, view) in &mut reading.servers {
+            let told = Told {
+                requests: view.counters.requests,
+                open: view.sessions,
+                repeated: dump.repeated.get(server).copied().unwrap_or(0),
+            };
+            let name = format!("{backend}/{server}");
+            let measured = log.measure(dump.pid, &reading.epoch, &name, told);
+            view.counters.latency = Some(measured.latency);
+            view.counters.unmeasured = measured.unmeasured;
+        }
+    }
+
+    /// What is there after a change: mostly HAProxy said so behind the change itself.
+    async fn read_back(
+        &self,
+        backend: &Name,
+        sent: &mut Sent,
+        deadline: Instant,
+    ) -> Result<(Dump, Ticket), Unread> {
+        let (reply, ticket) = match sent.after.take() {
+            Some(after) => after,
+            None => return self.dump(backend, deadline).await,
+        };
+        match self.understood(&reply, backend) {
+            Ok(dump) => Ok((dump, ticket)),
+            Err(_) => self.dump(backend, deadline).await,
+        }
     }
 
     fn says(&self, backend: &Name, unread: Unread) -> Clean {
@@ -130,10 +216,7 @@ impl HaproxyBalancer {
     async fn keep_quietly(&self, backend: &Name, table: &StateTable, ticket: Ticket) {
         let result = self.files.keep(backend, table, ticket).await;
         let now = result.err().map(|error| error.to_string());
-        let mut last = self
-            .trouble
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut last = lock(&self.trouble);
         if let Some(what) = now.as_ref().filter(|_| *last != now) {
             tracing::warn!(balancer = %self.options.name, backend = %backend, "{what}");
         }
@@ -145,13 +228,21 @@ impl HaproxyBalancer {
     /// # Errors
     /// Why it certainly was not sent.
     async fn send(&self, backend: &Name, change: &str, deadline: Instant) -> Result<Sent, Clean> {
-        let line = format!("show info; show servers state {backend}; {change}");
+        let look = |number| format!("; {}", parse::dump_line(number, backend));
+        let after = self.number(backend).map_or_else(String::new, look);
+        let mut line = format!("show info; show servers state {backend}; {change}");
+        // A change that only fits by itself is read back in a call of its own.
+        if line.len() + after.len() <= LINE_MAX {
+            line.push_str(&after);
+        }
         match ask(&self.options, &line, deadline).await {
-            Ok(reply) => Ok(Sent::answered(&reply, backend)),
+            // Numbered only now: a reading that began meanwhile may have missed the change.
+            Ok(reply) => Ok(Sent::answered(&reply, backend, self.files.ticket())),
             Err(AskError::NotSent(why)) => Err(why),
             Err(AskError::Unanswered(words)) => Ok(Sent {
                 answered: false,
                 before: None,
+                after: None,
                 words,
             }),
         }
@@ -167,14 +258,15 @@ impl HaproxyBalancer {
             Ok(change) => change,
             Err(why) => return ended(Outcome::Rejected { why }, None),
         };
-        let sent = match self.send(backend, &change, deadline).await {
+        let mut sent = match self.send(backend, &change, deadline).await {
             Ok(sent) => sent,
             Err(why) => return ended(Outcome::Rejected { why }, None),
         };
-        let (dump, ticket) = match self.dump(backend, deadline).await {
+        let (dump, ticket) = match self.read_back(backend, &mut sent, deadline).await {
             Ok(read) => read,
             Err(unread) => return ended(self.not_read_back(backend, sent, unread), None),
         };
+        tracing::debug!(balancer = %self.options.name, backend = %backend, "{READ_BACK}");
         // Also a change that came out otherwise must not be lost at a reload.
         let kept = self.files.keep(backend, &dump.table, ticket).await;
         let outcome = match (missing(&dump.table, settings), kept) {
@@ -201,127 +293,15 @@ impl HaproxyBalancer {
     }
 }
 
-/// What came of a line that HAProxy may have got.
-struct Sent {
-    /// Whether it answered. If not, it may carry the line out even later.
-    answered: bool,
-    /// Epoch and state table from just before the change, if it told.
-    before: Option<(String, StateTable)>,
-    /// Its own words about the change, or why there are none.
-    words: Clean,
-}
-
-impl Sent {
-    fn answered(reply: &str, backend: &Name) -> Self {
-        let mut parts = reply.trim_start_matches('\n').splitn(3, "\n\n");
-        let (info, table) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
-        let before = parse::process(info).ok().map(|(_, epoch)| epoch);
-        let before = before.zip(parse::state_table(table.trim_start_matches('\n'), backend).ok());
-        let said: Vec<&str> = parts
-            .next()
-            .unwrap_or("")
-            .lines()
-            .filter(|line| !line.trim().is_empty())
-            .collect();
-        let words = match said.is_empty() {
-            true => "HAProxy said nothing".to_owned(),
-            false => format!("HAProxy said: {}", said.join(" ")),
-        };
-        Self {
-            answered: true,
-            before,
-            words: Clean::line(&words, WORDS_MAX),
-        }
-    }
+/// What is kept stays usable whatever panicked beside it.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 fn ended(outcome: Outcome, reading: Option<BalancerReading>) -> Written<BalancerReading> {
     Written { outcome, reading }
-}
-
-/// The commands that make the settings, in the order given. Inside one server the order is such
-/// that no request reaches it at a weight nobody asked for: weight before `ready`, `maint` and
-/// `drain` before weight.
-fn change_line(backend: &Name, settings: &[(ServerName, ServerSetting)]) -> Result<String, Clean> {
-    let mut commands = Vec::with_capacity(2 * settings.len());
-    for (server, setting) in settings {
-        let place = format!("{backend}/{server}");
-        // Names are validated where they are made; this line is the last place to be sure.
-        if place.contains([';', '\n', '\r', ' ', '\\', '"']) {
-            return Err(Clean::new(&format!("{place} cannot be put into a command")));
-        }
-        if setting.weight > 256 {
-            let weight = setting.weight;
-            return Err(Clean::new(&format!(
-                "{place}: weight {weight} is above 256"
-            )));
-        }
-        // Absolute numbers only: HAProxy takes "50%" and makes it 0 (measured).
-        let weight = format!("set weight {place} {}", setting.weight);
-        let state = |word: &str| format!("set server {place} state {word}");
-        commands.extend(match setting.admin {
-            Admin::Ready => [weight, state("ready")],
-            Admin::Drain => [state("drain"), weight],
-            Admin::Maintenance => [state("maint"), weight],
-        });
-    }
-    let line = commands.join("; ");
-    if line.len() > LINE_MAX - backend.as_str().len() - 64 {
-        let count = settings.len();
-        return Err(Clean::new(&format!(
-            "{count} servers do not fit into one command line"
-        )));
-    }
-    Ok(line)
-}
-
-/// Whether a server is as it was to be. A weight is held only against a ready server: elsewhere
-/// it moves no request.
-fn is_set(state: &ServerState, setting: &ServerSetting) -> bool {
-    let weight_holds = setting.admin != Admin::Ready || state.weight == setting.weight;
-    state.admin() == setting.admin && weight_holds
-}
-
-/// The first setting the table does not show, in words; `None` if it shows them all. A server
-/// that was set twice is to be as set last.
-fn missing(table: &StateTable, settings: &[(ServerName, ServerSetting)]) -> Option<String> {
-    let last: BTreeMap<_, _> = settings
-        .iter()
-        .map(|(server, setting)| (server, setting))
-        .collect();
-    last.into_iter()
-        .find_map(|(server, setting)| match table.servers.get(server) {
-            None => Some(format!("no server {server}")),
-            Some(state) if is_set(state, setting) => None,
-            Some(state) => {
-                let (admin, weight) = (state.admin(), state.weight);
-                Some(format!("server {server} is {admin:?} at weight {weight}"))
-            }
-        })
-}
-
-/// Rejected if certainly nothing changed: HAProxy answered, the same process still runs, and the
-/// tables before and after are the same. Unknown otherwise.
-fn not_applied(
-    sent: &Sent,
-    after: &Dump,
-    settings: &[(ServerName, ServerSetting)],
-    missing: &str,
-) -> Outcome {
-    let view = |table: &StateTable, server: &ServerName| {
-        let state = table.servers.get(server);
-        state.map(|state| (state.admin(), state.weight))
-    };
-    let unchanged = sent.before.as_ref().is_some_and(|(epoch, before)| {
-        let mut servers = settings.iter().map(|(server, _)| server);
-        *epoch == after.reading.epoch
-            && servers.all(|server| view(before, server) == view(&after.table, server))
-    });
-    let why = Clean::new(&format!("{missing} after the change; {}", sent.words));
-    match unchanged {
-        true => Outcome::Rejected { why },
-        false => Outcome::Unknown { why },
-    }
 }
 
 impl Balancer for HaproxyBalancer {

@@ -3,6 +3,7 @@
 //! Must not know instances: a server is an address. Settings take effect before they are
 //! recorded, so that a full disk never keeps traffic where it should not be.
 
+mod alarm;
 mod backend;
 mod body;
 mod check;
@@ -246,6 +247,7 @@ impl Proxy {
             servers,
             reading: BalancerReading {
                 epoch: self.epoch.clone(),
+                software: super::software(),
                 servers: there.backend.views(),
             },
             trouble: self.store.trouble(),

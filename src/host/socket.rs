@@ -85,11 +85,11 @@ pub fn claim(state_dir: &Path) -> Result<Claim, ClaimError> {
 }
 
 /// Listens on the socket, which nobody but its owner may use at any moment; one that a dead host
-/// left is replaced.
+/// left is replaced. `state_dir` is private already and on the same disk.
 ///
 /// # Errors
 /// When a live process listens there, or the path cannot be used.
-pub async fn listen(path: &Path) -> Result<UnixListener, ClaimError> {
+pub async fn listen(path: &Path, state_dir: &Path) -> Result<UnixListener, ClaimError> {
     let parent = path.parent().unwrap_or(Path::new("."));
     if !parent.is_dir() {
         private_dir(parent)?;
@@ -101,11 +101,9 @@ pub async fn listen(path: &Path) -> Result<UnixListener, ClaimError> {
             pid: pid.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string()),
         });
     }
-    // Made private under a name of its own, then moved into place: there is no moment at which
-    // somebody else may connect, and a stale socket is replaced at once.
-    let mut own = path.to_owned().into_os_string();
-    own.push(format!(".{}", std::process::id()));
-    let own = PathBuf::from(own);
+    // Made in the private directory, then moved into place: there is no moment at which somebody
+    // else may connect, and a stale socket is replaced at once.
+    let own = state_dir.join("new.sock");
     let _ = std::fs::remove_file(&own);
     let listener = UnixListener::bind(&own).map_err(ClaimError::disk("listen on", &own))?;
     std::fs::set_permissions(&own, Permissions::from_mode(0o600))

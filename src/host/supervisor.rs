@@ -338,6 +338,7 @@ impl Supervisor {
             .collect();
         RuntimeReading {
             epoch: self.epoch.clone(),
+            software: super::software(),
             instances,
         }
     }

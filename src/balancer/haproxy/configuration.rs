@@ -9,6 +9,10 @@
 //! variables and follows no `.if`. Where HAProxy runs in another pid namespace or `/proc` hides
 //! it, the answer is "cannot be seen", never "is fine".
 
+mod logging;
+
+pub(super) use logging::LogFacts;
+
 use std::path::{Path, PathBuf};
 
 /// Longest configuration that is read, all its files together.
@@ -57,6 +61,8 @@ pub(super) struct BackendFacts {
     pub(super) slow_start: bool,
     /// Whether going down or into maintenance cuts a server's requests.
     pub(super) cuts_sessions: bool,
+    /// What its frontends log, and where to.
+    pub(super) log: LogFacts,
 }
 
 /// Reads what the configuration text says of a backend; `None` if it has no such backend.
@@ -101,6 +107,7 @@ pub(super) fn backend_facts(text: &str, backend: &str, directory: &Path) -> Opti
             .map(|line| line.join(" "))
             .collect(),
         slow_start: servers().any(|line| line.iter().any(|word| word == "slowstart")),
+        log: logging::facts(&sections, backend),
         cuts_sessions: servers().any(|line| line.iter().any(|w| w == "shutdown-sessions")),
     })
 }

@@ -3,19 +3,19 @@
 //! Lines that begin with `note:` make nothing unsafe; they say what people should expect. The
 //! judging is pure ([`lines`]); only [`HaproxyBalancer::look_over`] asks the world.
 
+mod logging;
+
 use super::configuration::{BackendFacts, backend_facts, of_process};
 use super::parse::{Dump, ServerState};
 use super::socket::ask;
 use super::table::Fault;
 use super::{DEADLINE, HaproxyBalancer, Shares, Unread};
-use crate::model::{Clean, Name, ServerName};
-use crate::ports::ReadError;
+use crate::model::service::Backend;
+use crate::model::{Clean, LogAddress, Name, ServerName};
+use crate::ports::{NOTE, ReadError};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use tokio::time::{Instant, timeout};
-
-/// Begins a line that refuses nothing.
-pub const NOTE: &str = "note: ";
 
 /// Everything the lines are judged from.
 struct Seen<'a> {
@@ -27,6 +27,16 @@ struct Seen<'a> {
     level: String,
     configuration: Result<BackendFacts, String>,
     kept: Result<(), String>,
+    log: Option<LogAddress>,
+    log_trouble: Option<Clean>,
+}
+
+/// Why a backend could not be looked over.
+enum Blind {
+    /// HAProxy answered that it will not, or has none.
+    Answered(Clean),
+    /// It did not answer.
+    Silent(ReadError),
 }
 
 impl HaproxyBalancer {
@@ -36,19 +46,48 @@ impl HaproxyBalancer {
         backend: &Name,
         servers: &[(ServerName, SocketAddr)],
     ) -> Result<Vec<Clean>, ReadError> {
+        match self.see(backend, servers).await {
+            Ok(seen) => Ok(lines(&seen).iter().map(|line| Clean::new(line)).collect()),
+            // The peer answered: that something is missing is a finding, not a failed look.
+            Err(Blind::Answered(line)) => Ok(vec![line]),
+            Err(Blind::Silent(error)) => Err(error),
+        }
+    }
+
+    /// What is as it should be, each with a short stable key: the other half of
+    /// [`crate::ports::Balancer::inspect`].
+    ///
+    /// # Errors
+    /// When the balancer cannot be asked.
+    pub async fn facts(
+        &self,
+        backend: &Backend,
+        servers: &[(ServerName, SocketAddr)],
+    ) -> Result<Vec<(&'static str, Clean)>, ReadError> {
+        match self.see(&backend.backend, servers).await {
+            Ok(seen) => Ok(facts(&seen)),
+            Err(Blind::Answered(_)) => Ok(Vec::new()),
+            Err(Blind::Silent(error)) => Err(error),
+        }
+    }
+
+    async fn see<'a>(
+        &self,
+        backend: &'a Name,
+        servers: &'a [(ServerName, SocketAddr)],
+    ) -> Result<Seen<'a>, Blind> {
         let deadline = Instant::now() + DEADLINE;
         let (dump, ticket) = match self.dump(backend, deadline).await {
             Ok(read) => read,
-            // The peer answered: that something is missing is a finding, not a failed look.
             Err(unread @ Unread::Answer(Fault::NoBackend | Fault::Denied)) => {
-                return Ok(vec![self.says(backend, unread)]);
+                return Err(Blind::Answered(self.says(backend, unread)));
             }
-            Err(unread) => return Err(ReadError(self.says(backend, unread))),
+            Err(unread) => return Err(Blind::Silent(ReadError(self.says(backend, unread)))),
         };
         let level = ask(&self.options, "show cli level", deadline).await;
-        let level = level.map_err(|error| ReadError(error.into_why()))?;
+        let level = level.map_err(|error| Blind::Silent(ReadError(error.into_why())))?;
         let kept = self.files.keep(backend, &dump.table, ticket).await;
-        let seen = Seen {
+        Ok(Seen {
             backend,
             servers,
             shares: self.options.shares,
@@ -56,9 +95,10 @@ impl HaproxyBalancer {
             level: level.trim().to_owned(),
             configuration: configured(dump.pid, backend).await,
             kept: kept.map_err(|error| error.to_string()),
+            log: self.options.log.clone(),
+            log_trouble: self.log.as_ref().and_then(|log| log.trouble()),
             dump,
-        };
-        Ok(lines(&seen).iter().map(|line| Clean::new(line)).collect())
+        })
     }
 }
 
@@ -98,8 +138,46 @@ fn lines(seen: &Seen<'_>) -> Vec<String> {
     if let Err(trouble) = &seen.kept {
         lines.push(trouble.clone());
     }
+    lines.extend(log(seen));
     lines.extend(notes(seen));
     lines
+}
+
+/// What is as it should be.
+fn facts(seen: &Seen<'_>) -> Vec<(&'static str, Clean)> {
+    let mut facts = Vec::new();
+    let mut fact = |key, text: String| facts.push((key, Clean::new(&text)));
+    if seen.level == "admin" {
+        fact("level", "its socket is `level admin`".to_owned());
+    }
+    if let (None, Some(name)) = (algorithm(seen), seen.dump.algorithm.as_deref()) {
+        fact("algorithm", format!("`balance {name}`"));
+    }
+    let is_well = |(name, address): &(ServerName, SocketAddr)| {
+        let state = seen.dump.table.servers.get(name);
+        state.is_some_and(|state| server(name, *address, state).is_empty())
+    };
+    if seen.servers.iter().all(is_well) {
+        let count = seen.servers.len();
+        fact(
+            "servers",
+            format!("{count}, each disabled at weight 1 and checked"),
+        );
+    }
+    if state_loading(seen).is_none() && seen.kept.is_ok() {
+        let file = seen.state_file.display();
+        fact(
+            "state_file",
+            format!("{file} is loaded at a start and says what is set now"),
+        );
+    }
+    if let Ok(configured) = &seen.configuration
+        && configured.sticky.is_empty()
+        && seen.dump.cookie.is_none()
+    {
+        fact("stickiness", "no client sticks to a server".to_owned());
+    }
+    facts
 }
 
 fn algorithm(seen: &Seen<'_>) -> Option<String> {
@@ -174,6 +252,34 @@ fn state_loading(seen: &Seen<'_>) -> Option<String> {
             )),
         },
     }
+}
+
+/// What keeps latencies from being counted, where they are to be.
+fn log(seen: &Seen<'_>) -> Vec<String> {
+    let Some(wanted) = &seen.log else {
+        return Vec::new();
+    };
+    let trouble = seen.log_trouble.as_ref();
+    let mut lines: Vec<_> = trouble
+        .map(|why| format!("no log line can be received: {why}"))
+        .into_iter()
+        .collect();
+    match &seen.configuration {
+        Ok(facts) => lines.extend(logging::lines(&facts.log, wanted)),
+        Err(why) => lines.push(format!(
+            "{NOTE}whether requests are logged to {wanted} cannot be seen ({why})"
+        )),
+    }
+    let servers = || seen.dump.reading.servers.values();
+    let missing: u64 = servers().map(|view| view.counters.unmeasured).sum();
+    let requests: u64 = servers().map(|view| view.counters.requests).sum();
+    if missing > 0 {
+        lines.push(format!(
+            "{NOTE}{missing} of {requests} requests since HAProxy began were not logged to \
+             {wanted}, at least in part before this engine began"
+        ));
+    }
+    lines
 }
 
 /// Whether two paths name one file, also by way of a linked directory.

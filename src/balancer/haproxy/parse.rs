@@ -7,7 +7,7 @@
 use super::table::{Columns, Fault, Row, csv, nonsense, quote, refusal, sections};
 use crate::model::verdict::Counters;
 use crate::model::world::{Admin, BalancerReading, ServerView};
-use crate::model::{Name, ServerName};
+use crate::model::{Clean, Name, ServerName};
 use std::collections::BTreeMap;
 
 /// `show servers state BACKEND`, the part of it that is used, and the whole of it as text.
@@ -161,6 +161,8 @@ pub(super) struct Dump {
     pub(super) reading: BalancerReading,
     /// HAProxy's process.
     pub(super) pid: u32,
+    /// Attempts of each server that were made again, here or elsewhere.
+    pub(super) repeated: BTreeMap<ServerName, u64>,
     /// `balance`, where the socket's level shows it.
     pub(super) algorithm: Option<String>,
     /// Name of the stickiness cookie, if any.
@@ -182,6 +184,7 @@ pub(super) fn dump(reply: &str, backend: &Name) -> Result<Dump, Fault> {
     let table = state_table(table, backend)?;
     let statistics = Statistics::parse(statistics, backend)?;
     let mut servers = BTreeMap::new();
+    let mut repeated = BTreeMap::new();
     for (name, state) in &table.servers {
         let row = statistics.servers.get(name);
         let row = row.ok_or_else(|| nonsense(format!("no statistics of server {name}")))?;
@@ -192,18 +195,35 @@ pub(super) fn dump(reply: &str, backend: &Name) -> Result<Dump, Fault> {
             sessions: row.sessions,
             counters: row.counters.clone(),
         };
+        repeated.insert(name.clone(), row.repeated);
         servers.insert(name.clone(), view);
     }
     if statistics.servers.len() != servers.len() {
         return Err(nonsense("statistics of servers the state table lacks"));
     }
     Ok(Dump {
-        reading: BalancerReading { epoch, servers },
+        reading: BalancerReading {
+            epoch,
+            software: software(info),
+            servers,
+        },
         pid,
+        repeated,
         algorithm: statistics.algorithm,
         cookie: statistics.cookie,
         table,
     })
+}
+
+/// Name and version from `show info`, as far as it tells.
+fn software(info: &str) -> Clean {
+    let value = |key| {
+        let mut lines = info.lines().filter_map(|line| line.split_once(": "));
+        lines.find(|(name, _)| *name == key).map(|(_, value)| value)
+    };
+    let name = value("Name").unwrap_or("HAProxy");
+    let version = value("Version").unwrap_or("of an unknown version");
+    Clean::new(&format!("{} {}", name.trim(), version.trim()))
 }
 
 /// Pid and epoch from `show info`. The start time is part of the epoch because in a container
@@ -235,6 +255,7 @@ struct Statistics {
 struct ServerStatistics {
     weight: u16,
     sessions: u64,
+    repeated: u64,
     counters: Counters,
 }
 
@@ -301,11 +322,12 @@ fn server_statistics(row: &Row<'_, '_>) -> Result<ServerStatistics, Fault> {
     }
     Ok(ServerStatistics {
         weight: row.weight("weight")?,
+        repeated: row.count("wretr")?.saturating_add(row.count("wredis")?),
         sessions: row.count("scur")?.saturating_add(row.count("qcur")?),
         counters: Counters {
             requests: row.count("stot")?,
             errors,
-            latency: None,
+            ..Counters::default()
         },
     })
 }

@@ -12,11 +12,13 @@
 //!   would count each such retry twice.
 //! * No `on-marked-down shutdown-sessions`: it cuts the requests of a server that is put into
 //!   maintenance, and an abort does exactly that.
+//! * `format rfc5424`: its header names the process, so that an old worker's lines are not taken for
+//!   the new one's after a reload. HAProxy writes nothing of a request before its end.
 //! * `expose-fd listeners`: a reload hands the listening sockets over, so none is refused.
 
 use super::Shares;
 use crate::model::service::Server;
-use crate::model::{Clean, Name};
+use crate::model::{Clean, LogAddress, Name};
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -40,6 +42,8 @@ pub struct Snippet<'a> {
     pub servers: &'a [Server],
     /// Chooses the algorithm.
     pub shares: Shares,
+    /// Where the engine receives log lines, if it does.
+    pub log: Option<&'a LogAddress>,
 }
 
 /// Writes the haproxy.cfg text: `global` to be merged into an existing one, a frontend and the
@@ -53,18 +57,22 @@ pub fn snippet(wanted: &Snippet<'_>) -> String {
     let socket = word(&wanted.socket.display().to_string());
     let state_file = word(&wanted.state_file.display().to_string());
     let path = word(wanted.health_path);
+    let (log, httplog) = match wanted.log {
+        None => (String::new(), ""),
+        Some(at) => (log_lines(at), "  log global\n  option httplog\n"),
+    };
     let (listen, status) = (wanted.listen, wanted.health_status);
     let mut text = format!(
         "\
 global
   # Weights and states are set and read here: let the engine's user open it.
   stats socket {socket} mode 660 level admin expose-fd listeners
-
+{log}
 frontend {backend}-in
   mode http
   bind {listen}
   timeout client 30s
-  default_backend {backend}
+{httplog}  default_backend {backend}
 
 backend {backend}
   mode http
@@ -93,9 +101,24 @@ backend {backend}
     text
 }
 
+/// The lines under `global` that send log lines to the engine.
+fn log_lines(at: &LogAddress) -> String {
+    let to = word(&at.to_string());
+    let note = match at {
+        LogAddress::Path(_) => {
+            "  # HAProxy's user must be in the socket's group; with `chroot`, write the path as seen there.\n"
+        }
+        LogAddress::Udp(_) => "",
+    };
+    format!(
+        "  # Each request's line goes to the engine, which counts latencies from it.\n{note}  log {to} \
+         len 2048 format rfc5424 local0 info\n"
+    )
+}
+
 /// Quotes a word so that HAProxy takes it as it is: strong quotes, nothing expands in them.
 fn word(text: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-".contains(&b);
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-:[]".contains(&b);
     if !text.is_empty() && text.bytes().all(plain) {
         return text.to_owned();
     }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::model::world::Admin;
 use std::time::Instant as Clock;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -26,6 +27,7 @@ fn balancer(directory: &TempDir) -> HaproxyBalancer {
         socket: directory.path().join("sock"),
         state_file: directory.path().join("state"),
         shares: Shares::Exact,
+        log: None,
     })
 }
 
@@ -179,8 +181,10 @@ fn judged(before: Option<(&str, &str)>, after: &str) -> Outcome {
     };
     let settings = [(server("web1"), ready(7))];
     let after = Dump {
+        repeated: BTreeMap::new(),
         reading: BalancerReading {
             epoch: "12@34".to_owned(),
+            software: Clean::default(),
             servers: BTreeMap::new(),
         },
         pid: 12,
@@ -189,6 +193,7 @@ fn judged(before: Option<(&str, &str)>, after: &str) -> Outcome {
         table: table(after),
     };
     let sent = Sent {
+        after: None,
         answered: true,
         before: before.map(|(epoch, weight)| (epoch.to_owned(), table(weight))),
         words: Clean::new("HAProxy said: no"),

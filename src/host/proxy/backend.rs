@@ -159,6 +159,7 @@ impl Backend {
             let server = service::Server {
                 name: name.clone(),
                 address: entry.server.address,
+                runtime: None,
             };
             let setting = SettingBody {
                 server: name,
@@ -222,6 +223,7 @@ mod tests {
             .map(|(name, _)| service::Server {
                 name: name.parse().expect("valid"),
                 address: "127.0.0.1:1".parse().expect("valid"),
+                runtime: None,
             })
             .collect();
         backend.change(&servers);

@@ -6,15 +6,86 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
+use tokio::time::Instant;
 
 /// What a client sent; a request that is sent a second time has none.
 #[derive(Debug)]
 pub(super) enum RequestBody {
-    /// The client's body.
-    Client(Incoming),
+    /// The client's body, and how far it is.
+    Client(Incoming, Arc<Upload>),
     /// Nothing.
     Empty,
+}
+
+impl RequestBody {
+    /// A client's body.
+    pub(super) fn new(incoming: Incoming) -> Self {
+        if incoming.is_end_stream() {
+            Self::Empty
+        } else {
+            Self::Client(incoming, Arc::default())
+        }
+    }
+
+    /// How far it is; `None` where there is nothing to send.
+    pub(super) fn upload(&self) -> Option<Arc<Upload>> {
+        match self {
+            Self::Client(_, upload) => Some(Arc::clone(upload)),
+            Self::Empty => None,
+        }
+    }
+}
+
+/// How far a body is, shared between it and who waits for the answer to it.
+#[derive(Debug)]
+pub(super) struct Upload(Mutex<Progress>);
+
+/// Since when a body has not moved, and because of whom.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Progress {
+    pub(super) since: Instant,
+    pub(super) waits_for: Side,
+}
+
+/// Who has to do something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Client,
+    Server,
+}
+
+impl Default for Upload {
+    fn default() -> Self {
+        Self(Mutex::new(Progress {
+            since: Instant::now(),
+            waits_for: Side::Server,
+        }))
+    }
+}
+
+impl Upload {
+    pub(super) fn progress(&self) -> Progress {
+        *self.lock()
+    }
+
+    fn moved(&self) {
+        *self.lock() = Progress {
+            since: Instant::now(),
+            waits_for: Side::Server,
+        };
+    }
+
+    fn waits_for_client(&self) {
+        self.lock().waits_for = Side::Client;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Progress> {
+        self.0
+            .lock()
+            .expect("invariant: nothing panics under an upload's lock")
+    }
 }
 
 impl Body for RequestBody {
@@ -25,22 +96,27 @@ impl Body for RequestBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match self.get_mut() {
-            Self::Client(incoming) => Pin::new(incoming).poll_frame(cx),
-            Self::Empty => Poll::Ready(None),
+        let Self::Client(incoming, upload) = self.get_mut() else {
+            return Poll::Ready(None);
+        };
+        let polled = Pin::new(incoming).poll_frame(cx);
+        match polled {
+            Poll::Ready(_) => upload.moved(),
+            Poll::Pending => upload.waits_for_client(),
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Client(incoming) => incoming.is_end_stream(),
+            Self::Client(incoming, _) => incoming.is_end_stream(),
             Self::Empty => true,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Client(incoming) => incoming.size_hint(),
+            Self::Client(incoming, _) => incoming.size_hint(),
             Self::Empty => SizeHint::with_exact(0),
         }
     }

@@ -1,10 +1,12 @@
 //! A backend's listener and its clients' connections.
 
+use super::alarm::Alarm;
 use super::backend::Backend;
-use super::forward::forward;
+use super::forward::{Client, forward};
+use futures::FutureExt;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -74,13 +76,15 @@ async fn connection(stream: TcpStream, client: SocketAddr, backend: Arc<Backend>
         tracing::debug!(%error, "a connection stays slow");
     }
     let abandon = ends.abandon.child_token();
-    let upgrades = abandon.clone();
+    let alarm = Alarm::new();
+    let client = Client::new(backend, client.ip(), alarm.clone(), abandon.clone());
+    let client = Arc::new(client);
     let service = service_fn(move |request| {
-        let answer = forward(Arc::clone(&backend), client.ip(), upgrades.clone(), request);
-        async move { Ok::<_, Infallible>(answer.await) }
+        // Mapped, because an async block around it would hold, and move, it twice.
+        forward(Arc::clone(&client), request).map(Ok::<_, Infallible>)
     });
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
+        .timer(alarm)
         .header_read_timeout(HEAD_DEADLINE)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();

@@ -4,7 +4,8 @@ use super::body::RequestBody;
 use hyper::client::conn::http1::SendRequest;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Oldest idle connection a request takes that may be sent twice. Below the shortest idle limits
 /// in common use (5 s), so that a server seldom closes one as it is taken.
@@ -30,8 +31,8 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// Takes the newest connection that is no older than `age_max`.
-    pub(super) fn take(&self, age_max: Duration) -> Option<Connection> {
+    /// Takes the newest connection that is no older than `age_max` at `now`.
+    pub(super) fn take(&self, age_max: Duration, now: Instant) -> Option<Connection> {
         let mut idle = self.lock();
         let mut at = idle.len();
         while at > 0 {
@@ -39,7 +40,7 @@ impl Pool {
             let candidate = &idle[at];
             if candidate.connection.is_closed() {
                 idle.remove(at);
-            } else if candidate.since.elapsed() > age_max {
+            } else if now.saturating_duration_since(candidate.since) > age_max {
                 return None;
             } else if candidate.connection.is_ready() {
                 return idle.remove(at).map(|found| found.connection);

@@ -92,19 +92,14 @@ impl Instance {
 
     pub(super) fn view(&self) -> InstanceView {
         let known = self.lock();
-        let is_running = known.process.is_some();
         InstanceView {
-            release: self.start.release,
             pid: known.process.map_or(0, |process| process.pid),
             started_ms: known.started_ms,
             restarts: known.restarts,
             keep_running: *self.keep_running.borrow(),
-            exited: (!is_running).then(|| {
-                known
-                    .exited
-                    .clone()
-                    .unwrap_or_else(|| "not started yet".into())
-            }),
+            // What was not started yet has not exited: whoever reads it meanwhile must wait.
+            exited: known.exited.clone(),
+            ..InstanceView::of(self.start.release)
         }
     }
 

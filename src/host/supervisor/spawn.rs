@@ -18,24 +18,19 @@ const INHERITED: [&str; 10] = [
 /// # Errors
 /// As the system says, most often that the program does not exist.
 pub(super) fn spawn(start: &Start, run: Uuid) -> io::Result<Child> {
-    let (program, arguments) = start
-        .workload
+    let workload = start.workload.of_instance(&start.server, start.address);
+    let (program, arguments) = workload
         .command
         .split_first()
         .ok_or(io::ErrorKind::InvalidInput)?;
-    let mut command = Command::new(fill(program, start));
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().envs(
+        INHERITED
+            .iter()
+            .filter_map(|name| Some((name, std::env::var_os(name)?))),
+    );
     command
-        .args(arguments.iter().map(|argument| fill(argument, start)))
-        .env_clear()
-        .envs(
-            INHERITED
-                .iter()
-                .filter_map(|name| Some((name, std::env::var_os(name)?))),
-        );
-    for (name, value) in &start.workload.env {
-        command.env(name, fill(value, start));
-    }
-    command
+        .envs(&workload.env)
         .env("WHEELHOUSE_RELEASE", start.release.to_string())
         .env("WHEELHOUSE_SERVER", start.server.as_str())
         .env(RUN_VARIABLE, run.to_string())
@@ -43,45 +38,8 @@ pub(super) fn spawn(start: &Start, run: Uuid) -> io::Result<Child> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0);
-    if let Some(directory) = &start.workload.directory {
+    if let Some(directory) = &workload.directory {
         command.current_dir(directory);
     }
     command.spawn()
-}
-
-/// Fills in what differs between instances. The version was filled in when the release was made.
-fn fill(text: &str, start: &Start) -> String {
-    if !text.contains('{') {
-        return text.to_owned();
-    }
-    text.replace("{port}", &start.address.port().to_string())
-        .replace("{address}", &start.address.to_string())
-        .replace("{server}", start.server.as_str())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::ReleaseId;
-    use crate::model::service::Workload;
-
-    #[test]
-    fn what_differs_between_instances_is_filled_in_and_other_braces_stay() {
-        let start = Start {
-            id: 1,
-            placement: "shop@test".parse().expect("valid"),
-            server: "web1".parse().expect("valid"),
-            address: "127.0.0.1:18001".parse().expect("valid"),
-            release: ReleaseId(Uuid::nil()),
-            workload: Workload {
-                command: Vec::new(),
-                env: std::collections::BTreeMap::new(),
-                directory: None,
-                stop_grace_ms: 0,
-            },
-            keep_running: false,
-        };
-        let filled = fill("--at {address} -p {port} {server} {\"json\":1}", &start);
-        assert_eq!(filled, "--at 127.0.0.1:18001 -p 18001 web1 {\"json\":1}");
-    }
 }

@@ -103,6 +103,7 @@ impl HostClient {
         let http = reqwest::Client::builder()
             .unix_socket(socket)
             .no_proxy()
+            .tls_certs_only([])
             // A kept connection may be one that died with the last host; a write sent on it would
             // end unknown where a fresh connection says for certain that nobody listens.
             .pool_max_idle_per_host(0)

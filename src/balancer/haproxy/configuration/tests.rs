@@ -124,3 +124,41 @@ fn another_program_under_the_pid_is_not_taken_for_haproxy() {
     let error = of_process(std::process::id()).expect_err("these tests are no HAProxy");
     assert!(error.contains("is another program here"), "{error}");
 }
+
+#[test]
+fn what_keeps_log_lines_away_is_found() {
+    let text = "
+global
+  chroot /var/lib/haproxy
+  log /log/lb.log len 2048 local0 info
+defaults
+  option dontlog-normal
+frontend good
+  log global
+  option httplog
+  default_backend other
+frontend bad from nowhere
+  log 127.0.0.1:5140 sample 1:10 local0 notice
+  log-format %ci
+  use_backend web if { path / }
+backend web
+  balance roundrobin
+";
+    let log = facts(text).log;
+    assert_eq!(log.chroot.as_deref(), Some("/var/lib/haproxy"));
+    assert_eq!(log.frontends.len(), 1);
+    let bad = &log.frontends[0];
+    assert_eq!(bad.name, "frontend bad");
+    assert_eq!(bad.targets, ["127.0.0.1:5140"]);
+    let all = bad.faults.join("\n");
+    for part in ["`notice`", "`sample`", "`log-format`"] {
+        assert!(all.contains(part), "{part}: {all}");
+    }
+    let good = &facts(&text.replace("other", "web")).log.frontends[0];
+    assert_eq!(good.targets, ["/log/lb.log"]);
+    assert_eq!(
+        good.faults.len(),
+        1,
+        "dontlog-normal of the defaults: {good:?}"
+    );
+}
