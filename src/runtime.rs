@@ -1,28 +1,35 @@
 //! Adapters for whatever runs instances: one file per real system, dispatched by match.
 
+pub mod docker;
 pub mod host;
 
+use crate::model::service::Workload;
 use crate::model::world::RuntimeReading;
 use crate::model::{Placement, ServerName};
-use crate::ports::{self, LogPage, ReadError, Start, Written};
+use crate::ports::{self, LogPage, ReadError, RuntimeLook, Start, Written};
+use std::net::SocketAddr;
 
 /// Every runtime this program can drive.
 #[derive(Debug)]
 pub enum Runtime {
     /// Child processes of the embedded host.
     Host(host::HostRuntime),
+    /// Containers of a Docker daemon.
+    Docker(docker::DockerRuntime),
 }
 
 impl ports::Runtime for Runtime {
     async fn read(&self, placement: &Placement) -> Result<RuntimeReading, ReadError> {
         match self {
             Self::Host(host) => host.read(placement).await,
+            Self::Docker(docker) => docker.read(placement).await,
         }
     }
 
     async fn start(&self, start: Start) -> Written<RuntimeReading> {
         match self {
             Self::Host(host) => host.start(start).await,
+            Self::Docker(docker) => docker.start(start).await,
         }
     }
 
@@ -34,6 +41,19 @@ impl ports::Runtime for Runtime {
     ) -> Written<RuntimeReading> {
         match self {
             Self::Host(host) => host.stop(placement, server, grace_ms).await,
+            Self::Docker(docker) => docker.stop(placement, server, grace_ms).await,
+        }
+    }
+
+    async fn inspect(
+        &self,
+        placement: &Placement,
+        workload: &Workload,
+        servers: &[(ServerName, SocketAddr)],
+    ) -> Result<RuntimeLook, ReadError> {
+        match self {
+            Self::Host(host) => host.inspect(placement, workload, servers).await,
+            Self::Docker(docker) => docker.inspect(placement, workload, servers).await,
         }
     }
 
@@ -45,6 +65,7 @@ impl ports::Runtime for Runtime {
     ) -> Result<LogPage, ReadError> {
         match self {
             Self::Host(host) => host.logs(placement, server, from).await,
+            Self::Docker(docker) => docker.logs(placement, server, from).await,
         }
     }
 }

@@ -5,9 +5,11 @@
 
 use crate::host::wire::client::{CallError, ClientError, HostClient, judged};
 use crate::host::wire::{InstancesBody, LogBody, StartBody};
+use crate::model::service::Workload;
 use crate::model::world::{InstanceView, RuntimeReading};
 use crate::model::{Clean, Placement, ServerName};
-use crate::ports::{self, LogPage, ReadError, Start, Written};
+use crate::ports::{self, LogPage, ReadError, RuntimeLook, Start, Written};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -91,6 +93,16 @@ impl ports::Runtime for HostRuntime {
             !reading.instances.contains_key(server)
         })
         .await
+    }
+
+    /// Nothing can be told of a program before it is started.
+    async fn inspect(
+        &self,
+        _: &Placement,
+        _: &Workload,
+        _: &[(ServerName, SocketAddr)],
+    ) -> Result<RuntimeLook, ReadError> {
+        Ok(RuntimeLook::default())
     }
 
     async fn logs(

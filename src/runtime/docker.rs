@@ -1,0 +1,177 @@
+//! Docker as a runtime: instances are labelled containers, published at their servers' addresses.
+//!
+//! What a write did is decided by reading back. Every reading lists the containers anew: nothing
+//! depends on an event that may be missed. Containers without our labels are never touched.
+
+mod clone;
+mod connect;
+mod container;
+mod difference;
+mod endpoint;
+mod figures;
+mod labels;
+mod login;
+mod logs;
+mod look;
+mod pull;
+mod read;
+mod shape;
+
+pub use connect::{API_MAX, API_MIN};
+pub use endpoint::{Endpoint, EndpointError, Surroundings, Tls};
+pub use login::{Login, Logins};
+
+use crate::model::service::Workload;
+use crate::model::world::RuntimeReading;
+use crate::model::{Clean, Placement, ReleaseId, RuntimeName, ServerName};
+use crate::ports::{self, LogPage, ReadError, RuntimeLook, Start, Written};
+use connect::{CallError, Connection};
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// For one reading; a little less than the engine gives it, so that the words are ours.
+const READ_DEADLINE: Duration = Duration::from_millis(1_800);
+
+/// How a daemon is reached and used.
+#[derive(Debug, Clone)]
+pub struct DockerOptions {
+    /// The runtime's name in the configuration.
+    pub name: RuntimeName,
+    /// Where it is.
+    pub endpoint: Endpoint,
+    /// Logins for its registries.
+    pub logins: Logins,
+}
+
+/// Runs instances as containers of one daemon.
+#[derive(Debug, Clone)]
+pub struct DockerRuntime {
+    name: RuntimeName,
+    connection: Connection,
+    logins: Logins,
+    pulls: pull::Pulls,
+    figures: figures::Figures,
+    logs: logs::Logs,
+    pending: Pending,
+}
+
+/// Why an instance is not a container yet.
+#[derive(Debug, Clone, PartialEq)]
+struct NotYet {
+    release: ReleaseId,
+    keep_running: bool,
+    cause: Cause,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Cause {
+    /// Its image is being pulled; the reference.
+    Image(String),
+    /// It could not be made, and trying again will not mend it.
+    Failed(Clean),
+}
+
+/// Starts that have not become containers, by what they were for.
+type Pending = Arc<Mutex<HashMap<(Placement, ServerName), NotYet>>>;
+
+impl DockerRuntime {
+    /// Connects to nothing yet.
+    pub fn new(options: DockerOptions) -> Self {
+        let connection = Connection::new(options.endpoint);
+        Self {
+            name: options.name,
+            logins: options.logins,
+            pulls: pull::Pulls::default(),
+            figures: figures::Figures::default(),
+            logs: logs::Logs::default(),
+            pending: Pending::default(),
+            connection,
+        }
+    }
+
+    fn not_yet(&self, placement: &Placement) -> BTreeMap<ServerName, NotYet> {
+        let Ok(pending) = self.pending.lock() else {
+            return BTreeMap::new();
+        };
+        let mine = pending.iter().filter(|((whose, _), _)| whose == placement);
+        mine.map(|((_, server), not_yet)| (server.clone(), not_yet.clone()))
+            .collect()
+    }
+
+    fn set_not_yet(&self, placement: &Placement, server: &ServerName, not_yet: Option<NotYet>) {
+        let key = (placement.clone(), server.clone());
+        if let Ok(mut pending) = self.pending.lock() {
+            match not_yet {
+                Some(not_yet) => pending.insert(key, not_yet),
+                None => pending.remove(&key),
+            };
+        }
+    }
+
+    /// The words for a call that failed, naming this runtime.
+    fn unreadable(&self, error: &CallError) -> ReadError {
+        if !matches!(error, CallError::Refused { .. }) {
+            // Another daemon, or another version of it, may answer next.
+            self.connection.forget();
+        }
+        let text = format!("runtime {}: {error}", self.name);
+        ReadError(Clean::new(&text))
+    }
+
+    async fn within<T>(
+        &self,
+        limit: Duration,
+        asked: impl Future<Output = Result<T, CallError>>,
+    ) -> Result<T, CallError> {
+        let ended = tokio::time::timeout(limit, asked).await;
+        ended.unwrap_or_else(|_| {
+            let text = format!(
+                "no answer within {} ms; see the daemon's process",
+                limit.as_millis()
+            );
+            Err(CallError::Lost(text))
+        })
+    }
+}
+
+impl ports::Runtime for DockerRuntime {
+    async fn read(&self, placement: &Placement) -> Result<RuntimeReading, ReadError> {
+        let reading = self.within(READ_DEADLINE, self.reading(placement)).await;
+        reading.map_err(|error| self.unreadable(&error))
+    }
+
+    async fn start(&self, start: Start) -> Written<RuntimeReading> {
+        self.start_container(start).await
+    }
+
+    async fn stop(
+        &self,
+        placement: &Placement,
+        server: &ServerName,
+        grace_ms: u64,
+    ) -> Written<RuntimeReading> {
+        self.stop_container(placement, server, grace_ms).await
+    }
+
+    async fn inspect(
+        &self,
+        placement: &Placement,
+        workload: &Workload,
+        servers: &[(ServerName, SocketAddr)],
+    ) -> Result<RuntimeLook, ReadError> {
+        let look = self.look_over(placement, workload, servers).await;
+        look.map_err(|error| self.unreadable(&error))
+    }
+
+    async fn logs(
+        &self,
+        placement: &Placement,
+        server: &ServerName,
+        from: u64,
+    ) -> Result<LogPage, ReadError> {
+        let page = self.within(READ_DEADLINE, self.log_page(placement, server, from));
+        page.await.map_err(|error| self.unreadable(&error))
+    }
+}
