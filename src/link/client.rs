@@ -7,7 +7,7 @@ use super::frame::{FrameError, FrameReader, encode, write};
 use super::peer::{Peer, own_uid};
 use super::socket::{PATH_BYTES_MAX, fits, shown};
 use super::wire::{ClientFrame, PROTOCOL, Reply, Request, ServerFrame};
-use crate::model::{Actor, Clean};
+use crate::model::{Actor, Clean, Role};
 use crate::view::Snapshot;
 use std::collections::HashMap;
 use std::io;
@@ -38,6 +38,9 @@ const ABOUT_CHARS_MAX: usize = 1024;
 /// The superuser may serve anybody.
 const ROOT: u32 = 0;
 
+/// So may the account a system engine runs as; only root can give a process to it.
+const SYSTEM_USER: &str = "wheelhouse";
+
 /// What a caller says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientOptions {
@@ -60,6 +63,8 @@ pub struct HelloInfo {
     pub config_hash: Clean,
     /// Who it takes the caller for.
     pub you: Actor,
+    /// What the caller may do.
+    pub role: Role,
 }
 
 impl HelloInfo {
@@ -67,6 +72,42 @@ impl HelloInfo {
     /// when the caller read none.
     pub fn differs(&self, config_hash: Option<&str>) -> bool {
         config_hash.is_some_and(|ours| ours != self.config_hash.as_str())
+    }
+
+    /// What somebody with a wheelhouse of version `ours` must know when the engine's differs in
+    /// more than its last number; `None` when it does not. Whoever speaks the same protocol can
+    /// look and abort; what only one of the two knows is refused by the other.
+    pub fn skew(&self, ours: &str) -> Option<Clean> {
+        let line = |version: &str| {
+            let mut numbers = version.split('.').map(str::to_owned);
+            (numbers.next(), numbers.next())
+        };
+        let theirs = self.version.as_str();
+        (line(theirs) != line(ours)).then(|| {
+            Clean::new(&format!(
+                "the engine is version {theirs}, this wheelhouse {ours}: you can look, hold and \
+                 abort; for all else use the same version on both sides"
+            ))
+        })
+    }
+}
+
+impl ClientOptions {
+    /// For a command of this program, which read this configuration.
+    pub fn command(config_hash: Option<String>) -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            config_hash,
+            console: false,
+        }
+    }
+
+    /// For a console of this program: a person looks on.
+    pub fn console(config_hash: Option<String>) -> Self {
+        Self {
+            console: true,
+            ..Self::command(config_hash)
+        }
     }
 }
 
@@ -89,8 +130,8 @@ pub enum ConnectError {
     },
     /// Somebody else's process listens there; it was told nothing.
     #[error(
-        "{path} is served by uid {uid}, neither you nor root; do not trust it, and see who owns \
-         its directory"
+        "{path} is served by uid {uid}, neither you nor root nor the user {SYSTEM_USER}; do not \
+         trust it, and see who owns its directory"
     )]
     Foreign {
         /// Where.
@@ -203,7 +244,7 @@ impl Snapshots {
 
 impl Client {
     /// Connects and says hello, within [`CONNECT_DEADLINE`]. Before anything is sent the kernel
-    /// must say that the engine runs as the caller's own user or as root.
+    /// must say that the engine runs as the caller's own user, as root or as `wheelhouse`.
     ///
     /// # Errors
     /// Any [`ConnectError`]; only after [`ConnectError::NotRunning`] does it make sense to start
@@ -293,7 +334,7 @@ async fn greet(
     };
     let stream = knock(socket).await?;
     let uid = Peer::of(&stream).map_err(failed)?.uid;
-    if uid != own_uid() && uid != ROOT {
+    if !is_trusted(uid).await {
         return Err(ConnectError::Foreign { path: path(), uid });
     }
     let (input, mut output) = stream.into_split();
@@ -316,6 +357,15 @@ async fn greet(
         Err(FrameError::Io(source)) => Err(failed(source)),
         Err(error) => Err(nonsense(path(), error)),
     }
+}
+
+/// Whether a server of this uid may be told anything.
+async fn is_trusted(uid: u32) -> bool {
+    if uid == own_uid() || uid == ROOT {
+        return true;
+    }
+    let system = tokio::task::spawn_blocking(|| uzers::get_user_by_name(SYSTEM_USER)).await;
+    matches!(system, Ok(Some(user)) if user.uid() == uid)
 }
 
 /// Connects; waits where the backlog is full. The caller sets the deadline.
@@ -352,12 +402,14 @@ fn understand(path: Clean, frame: ServerFrame) -> Result<HelloInfo, ConnectError
             config_path,
             config_hash,
             you,
+            role,
             ..
         } => Ok(HelloInfo {
             version: Clean::line(&version, ABOUT_CHARS_MAX),
             config_path: Clean::line(&config_path, ABOUT_CHARS_MAX),
             config_hash: Clean::line(&config_hash, ABOUT_CHARS_MAX),
             you,
+            role,
         }),
         ServerFrame::Bye { why } => Err(ConnectError::Refused { path, why }),
         ServerFrame::Reply { .. } | ServerFrame::Snapshot { .. } => Err(ConnectError::Nonsense {

@@ -1,7 +1,7 @@
 //! The engine's end: lets callers in, within limits, and passes their requests on.
 //!
-//! A caller begins in the lobby ([`lobby`]), where the oldest silent one makes room for the
-//! newest; having said hello it gets a place ([`roster`]) and a session ([`session`]), or, when
+//! A caller begins in the lobby (`lobby`), where the oldest silent one makes room for the
+//! newest; having said hello it gets a place (`roster`) and a session (`session`), or, when
 //! all places are taken, one urgent request. So an abort gets through a flood.
 //!
 //! Must not know what a request does. Nothing here waits for a caller without a deadline, and
@@ -13,17 +13,19 @@ mod roster;
 mod session;
 mod shelf;
 
-use super::peer::{Peer, own_uid};
+use super::access::{Access, Denial, Urgency};
+use super::peer::Peer;
 use super::socket::BoundSocket;
 use super::wire::{CommandRequest, Reply, Request, ServerFrame};
 use super::{frame, wire};
-use crate::model::{Actor, Clean};
+use crate::model::command::{Answer, Refusal};
+use crate::model::{Actor, Clean, Role};
 use crate::view::Snapshot;
 use crate::view::snapshot::Attached;
+use connection::Caller;
 use lobby::Lobby;
 use roster::Roster;
 use shelf::Shelf;
-use std::collections::BTreeSet;
 use std::future::Future;
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -47,6 +49,21 @@ pub trait EngineSide: Send + Sync + 'static {
     /// end (or [`Limits::ask`]) even if the caller hangs up.
     fn ask(&self, by: Actor, request: Request) -> impl Future<Output = Reply> + Send;
 
+    /// Hears of a command that its caller may not give, and answers it. Whoever keeps a record of
+    /// refusals keeps one of this.
+    fn denied(
+        &self,
+        by: Actor,
+        command: CommandRequest,
+        why: Clean,
+    ) -> impl Future<Output = Reply> + Send {
+        let _ = (by, command);
+        async move {
+            let answer = Answer::Refused(Refusal::Forbidden { why });
+            Reply::Answer { answer }
+        }
+    }
+
     /// Learns who is attached with a console, in the order of the changes. Must not block.
     fn attached(&self, consoles: Vec<Attached>);
 
@@ -68,6 +85,16 @@ pub enum Trouble {
         uid: u32,
         /// Their process.
         pid: Option<i32>,
+    },
+    /// Somebody who may look asked for more than that.
+    #[error("{user} was refused to {verb}: {why}")]
+    Forbidden {
+        /// Who.
+        user: Clean,
+        /// What they asked for.
+        verb: &'static str,
+        /// Why they may not.
+        why: Clean,
     },
     /// More callers than places; the oldest silent one was sent away.
     #[error("too many connections: the oldest one that had said nothing was closed")]
@@ -102,10 +129,10 @@ pub struct ServerHello {
 /// Who is let in, and how many.
 #[derive(Debug, Clone)]
 pub struct ServerOptions {
-    /// What callers are told.
-    pub hello: ServerHello,
-    /// Uids that may connect; all others are refused before a byte is read.
-    pub allowed: BTreeSet<u32>,
+    /// What callers are told; the newest holds.
+    pub hello: watch::Receiver<ServerHello>,
+    /// Who may do what; strangers are refused before a byte is read.
+    pub access: Access,
     /// How much a caller may ask for.
     pub limits: Limits,
 }
@@ -114,8 +141,8 @@ impl ServerOptions {
     /// Those of a personal engine: its own user and nobody else.
     pub fn personal(hello: ServerHello) -> Self {
         Self {
-            hello,
-            allowed: BTreeSet::from([own_uid()]),
+            hello: watch::channel(hello).1,
+            access: Access::personal(),
             limits: Limits::default(),
         }
     }
@@ -144,6 +171,8 @@ pub struct Limits {
     pub write: Duration,
     /// How long the engine has for an answer.
     pub ask: Duration,
+    /// How often a session's right to be there is looked up again.
+    pub recheck: Duration,
     /// How long sessions have to end when the engine does.
     pub farewell: Duration,
 }
@@ -161,6 +190,7 @@ impl Default for Limits {
             read: Duration::from_secs(5),
             write: Duration::from_secs(5),
             ask: Duration::from_secs(30),
+            recheck: Duration::from_secs(30),
             farewell: Duration::from_secs(1),
         }
     }
@@ -182,15 +212,47 @@ impl<E: EngineSide> Shared<E> {
         &self.options.limits
     }
 
-    /// Passes a request on, and words the answer when none comes.
-    async fn ask(&self, by: Actor, request: Request) -> Reply {
+    /// Passes a request on if its caller may make it now, and words the answer when none comes.
+    async fn ask(&self, caller: &Caller, request: Request) -> Reply {
         let deadline = self.limits().ask;
-        match timeout(deadline, self.engine.ask(by, request)).await {
+        let passed_on = async {
+            match self.refusal(caller, &request).await {
+                None => self.engine.ask(caller.actor.clone(), request).await,
+                Some(why) => self.refuse(caller, request, why).await,
+            }
+        };
+        match timeout(deadline, passed_on).await {
             Ok(reply) => reply,
             Err(_) => error(&format!(
                 "the engine did not answer within {deadline:?}: the request may or may not take \
                  effect; look at the status before asking again"
             )),
+        }
+    }
+
+    /// Why a caller may not make a request, by what the account books say at this moment.
+    async fn refusal(&self, caller: &Caller, request: &Request) -> Option<Clean> {
+        let access = &self.options.access;
+        match access.role(caller.peer, urgency(request)).await {
+            Err(Denial::Unknown { why }) => Some(why),
+            Err(Denial::Stranger) => Some(Clean::new(NO_STRANGERS)),
+            Ok(role) if role >= needed(request) => None,
+            Ok(_) => Some(access.who_may(verb(request))),
+        }
+    }
+
+    async fn refuse(&self, caller: &Caller, request: Request, why: Clean) -> Reply {
+        let user = caller.user();
+        self.engine.trouble(Trouble::Forbidden {
+            user,
+            verb: verb(&request),
+            why: why.clone(),
+        });
+        match request {
+            Request::Command { command } => {
+                self.engine.denied(caller.actor.clone(), command, why).await
+            }
+            _ => Reply::Error { text: why },
         }
     }
 
@@ -247,17 +309,10 @@ async fn pause<E: EngineSide>(shared: &Shared<E>, error: &io::Error) {
     }
 }
 
-/// Lets a caller into the lobby if the kernel's word on it allows that.
+/// Lets a caller into the lobby if the kernel says who it is.
 fn admit<E: EngineSide>(shared: &Arc<Shared<E>>, stream: UnixStream, callers: &mut JoinSet<()>) {
     let peer = match Peer::of(&stream) {
-        Ok(peer) if shared.options.allowed.contains(&peer.uid) => peer,
-        Ok(Peer { uid, pid }) => {
-            shared.engine.trouble(Trouble::Stranger { uid, pid });
-            return turn_away(
-                stream,
-                "this engine belongs to another user; start one of your own",
-            );
-        }
+        Ok(peer) => peer,
         Err(error) => {
             let why = Clean::new(&error.to_string());
             shared.engine.trouble(Trouble::Accept { why });
@@ -270,6 +325,10 @@ fn admit<E: EngineSide>(shared: &Arc<Shared<E>>, stream: UnixStream, callers: &m
     }
     callers.spawn(connection::run(Arc::clone(shared), stream, peer, seat));
 }
+
+/// What a stranger is told: nothing about the engine, only whom to ask.
+const NO_STRANGERS: &str = "this engine is not for you: a personal one belongs to its user, a \
+    system one to those its [roles] name; ask its administrator, or start one of your own";
 
 /// Says why and closes, without waiting: a few bytes fit into any fresh socket's buffer, and
 /// where they do not, nothing is owed to a stranger.
@@ -293,21 +352,57 @@ fn error(text: &str) -> Reply {
 
 /// Whether a request only makes the world safer, so that no limit on others may delay it.
 fn is_urgent(request: &Request) -> bool {
-    matches!(
-        request,
+    urgency(request) == Urgency::Urgent
+}
+
+fn urgency(request: &Request) -> Urgency {
+    match request {
         Request::Command {
-            command: CommandRequest::Abort { .. } | CommandRequest::Hold { .. }
-        }
-    )
+            command: CommandRequest::Abort { .. } | CommandRequest::Hold { .. },
+        } => Urgency::Urgent,
+        _ => Urgency::Ordinary,
+    }
+}
+
+/// What one must be to make a request.
+fn needed(request: &Request) -> Role {
+    match request {
+        Request::Command { .. }
+        | Request::Stop
+        | Request::TakeOver { .. }
+        | Request::Reload { dry_run: false } => Role::Operator,
+        Request::Preview { .. }
+        | Request::DryRun { .. }
+        | Request::Snapshot
+        | Request::Watch
+        | Request::History { .. }
+        | Request::Show { .. }
+        | Request::Logs { .. }
+        | Request::Unknown
+        | Request::Reload { dry_run: true } => Role::Viewer,
+    }
+}
+
+/// What a request is called where it is refused.
+fn verb(request: &Request) -> &'static str {
+    match request {
+        Request::Command { command } => command.verb(),
+        Request::Stop => "stop the engine",
+        Request::TakeOver { .. } => "take a balancer over",
+        Request::Reload { .. } => "reload the configuration",
+        _ => "look",
+    }
 }
 
 /// The first frame of an engine.
-fn hello(options: &ServerOptions, you: Actor) -> ServerFrame {
+fn hello(options: &ServerOptions, caller: &Caller) -> ServerFrame {
+    let ours = options.hello.borrow().clone();
     ServerFrame::Hello {
         protocol: wire::PROTOCOL,
-        version: options.hello.version.clone(),
-        config_path: options.hello.config_path.clone(),
-        config_hash: options.hello.config_hash.clone(),
-        you,
+        version: ours.version,
+        config_path: ours.config_path,
+        config_hash: ours.config_hash,
+        you: caller.actor.clone(),
+        role: caller.role,
     }
 }

@@ -25,8 +25,23 @@ const BACKLOG: u32 = 1024;
 /// How long an old socket has to show that an engine lives behind it.
 const ALIVE_DEADLINE: Duration = Duration::from_secs(1);
 
-/// Read and write for the owner, nothing for anybody else.
-const SOCKET_MODE: u32 = 0o600;
+/// Who may open a socket at all; what they may ask is for the engine to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenTo {
+    /// Its owner: mode 0600.
+    Owner,
+    /// A group, by id: mode 0660.
+    Group(u32),
+}
+
+impl OpenTo {
+    fn mode(self) -> u32 {
+        match self {
+            Self::Owner => 0o600,
+            Self::Group(_) => 0o660,
+        }
+    }
+}
 
 /// Write permission for group or others.
 const FOREIGN_WRITE: u32 = 0o022;
@@ -132,20 +147,28 @@ pub fn socket_path(dir: &Path) -> PathBuf {
     dir.join(SOCKET_NAME)
 }
 
-/// Listens on `dir/engine.sock`, mode 0600 whatever the umask. The socket of a dead engine is
+/// Listens on `dir/engine.sock`, mode 0600 whatever the umask: [`bind_for`] for its owner.
+///
+/// # Errors
+/// As [`bind_for`].
+pub async fn bind(dir: &Path) -> Result<BoundSocket, BindError> {
+    bind_for(dir, OpenTo::Owner).await
+}
+
+/// Listens on `dir/engine.sock`, with the mode of `open_to` whatever the umask. The socket of a dead engine is
 /// replaced. The caller holds the state directory's lock: two engines that bind at the same
 /// moment could otherwise take each other's socket for a stale one.
 ///
 /// # Errors
 /// Any [`BindError`]; nothing was changed then, but a stale socket may be gone.
-pub async fn bind(dir: &Path) -> Result<BoundSocket, BindError> {
+pub async fn bind_for(dir: &Path, open_to: OpenTo) -> Result<BoundSocket, BindError> {
     let path = socket_path(dir);
     if !fits(&path) {
         return Err(BindError::PathTooLong { path: shown(&path) });
     }
     check_dir(dir)?;
     remove_stale(&path).await?;
-    listen(path)
+    listen(path, open_to)
 }
 
 /// Whether the kernel takes a path of this length.
@@ -204,13 +227,17 @@ async fn remove_stale(path: &Path) -> Result<(), BindError> {
     }
 }
 
-/// The mode is set between `bind` and `listen`: until then every connection is refused, so no
-/// umask leaves the socket open for a moment.
-fn listen(path: PathBuf) -> Result<BoundSocket, BindError> {
+/// Group and mode are set between `bind` and `listen`: until then every connection is refused, so
+/// no umask leaves the socket open for a moment.
+fn listen(path: PathBuf, open_to: OpenTo) -> Result<BoundSocket, BindError> {
     let bound = failed("bind the socket", &path);
     let socket = UnixSocket::new_stream().map_err(&bound)?;
     socket.bind(&path).map_err(&bound)?;
-    fs::set_permissions(&path, Permissions::from_mode(SOCKET_MODE))
+    if let OpenTo::Group(gid) = open_to {
+        std::os::unix::fs::chown(&path, None, Some(gid))
+            .map_err(failed("give to its group (is the engine a member?)", &path))?;
+    }
+    fs::set_permissions(&path, Permissions::from_mode(open_to.mode()))
         .map_err(failed("set the mode of", &path))?;
     let found = fs::symlink_metadata(&path).map_err(failed("look at", &path))?;
     let listener = socket.listen(BACKLOG).map_err(failed("listen on", &path))?;

@@ -164,11 +164,7 @@ async fn pause(child: &mut Child) -> Option<ExitStatus> {
 }
 
 async fn answers(socket: &Path) -> Result<bool, SpawnError> {
-    let options = ClientOptions {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        config_hash: None,
-        console: false,
-    };
+    let options = ClientOptions::command(None);
     match Client::connect(socket, &options).await {
         Ok(_) => Ok(true),
         Err(ConnectError::NotRunning { .. }) => Ok(false),

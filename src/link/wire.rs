@@ -2,7 +2,9 @@
 
 use crate::model::command::{Answer, PromoteTo};
 use crate::model::entry::DeploymentRow;
-use crate::model::{Actor, Clean, Placement, Record, ServerName, Version};
+use crate::model::{
+    Actor, BalancerName, Clean, Placement, Record, RequestId, Role, ServerName, Version,
+};
 use crate::view::{Preview, Snapshot};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -79,8 +81,23 @@ pub enum Request {
         /// From which position; 0 for all that is kept.
         from: u64,
     },
+    /// Take a balancer from the engine that steers it.
+    TakeOver {
+        /// Which one.
+        balancer: BalancerName,
+        /// Why.
+        reason: Clean,
+    },
+    /// Read the configuration anew; rollouts that are open keep the one they began with.
+    Reload {
+        /// Only say what would change.
+        dry_run: bool,
+    },
     /// End the engine; rollouts stay as they are until it is started again.
     Stop,
+    /// What only a newer Wheelhouse knows to ask.
+    #[serde(other)]
+    Unknown,
 }
 
 /// A command as a client sends it. The engine fills in its own configuration.
@@ -95,6 +112,9 @@ pub enum CommandRequest {
         version: Version,
         /// Why.
         reason: Option<Clean>,
+        /// The same one never begins two rollouts.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request_id: Option<RequestId>,
     },
     /// Go forward now.
     Promote {
@@ -135,6 +155,13 @@ pub enum CommandRequest {
         /// Why.
         reason: Option<Clean>,
     },
+    /// Write a line into the timeline.
+    Note {
+        /// Where.
+        placement: Placement,
+        /// The line.
+        text: Clean,
+    },
 }
 
 impl CommandRequest {
@@ -146,7 +173,8 @@ impl CommandRequest {
             | Self::Hold { placement, .. }
             | Self::Resume { placement, .. }
             | Self::Abort { placement, .. }
-            | Self::Rollback { placement, .. } => placement,
+            | Self::Rollback { placement, .. }
+            | Self::Note { placement, .. } => placement,
         }
     }
 
@@ -159,6 +187,7 @@ impl CommandRequest {
             Self::Resume { .. } => "resume",
             Self::Abort { .. } => "abort",
             Self::Rollback { .. } => "rollback",
+            Self::Note { .. } => "note",
         }
     }
 }
@@ -179,6 +208,9 @@ pub enum ServerFrame {
         config_hash: String,
         /// The caller, as the kernel says.
         you: Actor,
+        /// What the caller may do. An engine that does not say lets in only its own user.
+        #[serde(default = "operator")]
+        role: Role,
     },
     /// The reply to a request.
     Reply {
@@ -197,6 +229,10 @@ pub enum ServerFrame {
         /// Why, and the mend.
         why: Clean,
     },
+}
+
+fn operator() -> Role {
+    Role::Operator
 }
 
 /// A reply.
@@ -238,6 +274,27 @@ pub enum Reply {
         skipped: u64,
         /// The lines.
         lines: Vec<Clean>,
+    },
+    /// To a takeover.
+    TakenOver {
+        /// Who steered it until now.
+        from: Clean,
+    },
+    /// To a reload.
+    Reloaded {
+        /// Whether it holds from now on.
+        applied: bool,
+        /// SHA-256 (hex) of what was read.
+        hash: String,
+        /// What changed, key by key, secrets left out.
+        changes: Vec<Clean>,
+        /// Changes beyond those.
+        more: u32,
+    },
+    /// To a reload of files that are not valid: what holds stays.
+    BadConfig {
+        /// Every fault, with file, line, key and mend.
+        faults: Vec<Clean>,
     },
     /// Accepted, nothing to say.
     Done,

@@ -2,12 +2,13 @@
 
 use super::roster::{Guest, Place, Roster, attached};
 use super::session;
-use super::{EngineSide, Shared, Trouble, bye, hello, is_urgent};
+use super::{EngineSide, NO_STRANGERS, Shared, Trouble, bye, hello, is_urgent};
+use crate::link::access::{Denial, Urgency};
 use crate::link::frame::{FrameError, FrameReader, encode, write};
 use crate::link::peer::Peer;
 use crate::link::server::lobby::Seat;
 use crate::link::wire::{ClientFrame, PROTOCOL, Reply, Request, ServerFrame};
-use crate::model::{Actor, Clean};
+use crate::model::{Actor, Clean, Role};
 use std::sync::Arc;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -58,7 +59,10 @@ impl End {
 pub(super) struct Caller {
     /// The person, as the kernel says.
     pub(super) actor: Actor,
-    uid: u32,
+    /// Its process, as the kernel says.
+    pub(super) peer: Peer,
+    /// What it may do, as looked up when it came; looked up again for every request.
+    pub(super) role: Role,
     console: bool,
 }
 
@@ -82,7 +86,11 @@ pub(super) async fn run<E: EngineSide>(
         biased;
         () = shared.shutdown.cancelled() => Err(End::Shutdown),
         () = seat.evicted() => Err(crowded()),
-        greeted = greet(&shared, &mut reader, peer) => greeted,
+        greeted = async {
+            // Nothing is read of a stranger, and nothing told to it.
+            let role = admitted(&shared, peer).await?;
+            greet(&shared, &mut reader, peer, role).await
+        } => greeted,
     };
     let caller = match greeted {
         Ok(caller) => caller,
@@ -103,11 +111,26 @@ pub(super) async fn run<E: EngineSide>(
     }
 }
 
+/// What a caller may do, by the account books; a stranger is reported and must go.
+async fn admitted<E: EngineSide>(shared: &Shared<E>, peer: Peer) -> Result<Role, End> {
+    let Peer { uid, pid } = peer;
+    // An abort that is to come must not be stopped here by account books that do not answer.
+    let role = shared.options.access.role(peer, Urgency::Urgent).await;
+    role.map_err(|denial| {
+        shared.engine.trouble(Trouble::Stranger { uid, pid });
+        End::Dismissed(match denial {
+            Denial::Stranger => NO_STRANGERS.into(),
+            Denial::Unknown { why } => why,
+        })
+    })
+}
+
 /// Waits for the caller's hello and learns who it is.
 async fn greet<E: EngineSide>(
     shared: &Shared<E>,
     reader: &mut Reader,
     peer: Peer,
+    role: Role,
 ) -> Result<Caller, End> {
     let deadline = shared.limits().hello;
     let first = timeout(deadline, reader.next())
@@ -124,12 +147,13 @@ async fn greet<E: EngineSide>(
         }) if protocol != PROTOCOL => Err(End::Dismissed(Clean::new(&format!(
             "this engine (version {}) speaks protocol {PROTOCOL}, your wheelhouse ({}) speaks \
              {protocol}: restart the engine with your version, or use its version",
-            shared.options.hello.version,
+            shared.options.hello.borrow().version,
             Clean::line(&version, 64),
         )))),
         Some(ClientFrame::Hello { console, .. }) => Ok(Caller {
-            actor: peer.person().await,
-            uid: peer.uid,
+            actor: shared.options.access.person(peer).await,
+            peer,
+            role,
             console,
         }),
     }
@@ -138,7 +162,7 @@ async fn greet<E: EngineSide>(
 fn take_place<E: EngineSide>(shared: &Shared<E>, caller: &Caller) -> Option<Place> {
     let since_ms = shared.engine.now_ms();
     let guest = Guest {
-        uid: caller.uid,
+        uid: caller.peer.uid,
         console: caller.console.then(|| attached(caller.user(), since_ms)),
     };
     let place = Roster::enter(&shared.roster, guest)?;
@@ -160,7 +184,7 @@ async fn serve_one<E: EngineSide>(
     mut output: OwnedWriteHalf,
     seat: Seat,
 ) {
-    let greeting = hello(&shared.options, caller.actor.clone());
+    let greeting = hello(&shared.options, &caller);
     if send(shared, &mut output, &greeting).await.is_err() {
         return;
     }
@@ -177,7 +201,7 @@ async fn serve_one<E: EngineSide>(
     };
     let end = match asked {
         Err(end) => end,
-        Ok((id, request)) => match reserved(shared, caller.actor, request, seat).await {
+        Ok((id, request)) => match reserved(shared, &caller, request, seat).await {
             None => full(shared),
             Some(reply) => match send(shared, &mut output, &ServerFrame::Reply { id, reply }).await
             {
@@ -192,7 +216,7 @@ async fn serve_one<E: EngineSide>(
 /// Answers the requests a caller without a place may make; `None` for all others.
 async fn reserved<E: EngineSide>(
     shared: &Shared<E>,
-    by: Actor,
+    caller: &Caller,
     request: Request,
     seat: Seat,
 ) -> Option<Reply> {
@@ -205,7 +229,7 @@ async fn reserved<E: EngineSide>(
     // Out of the lobby: what is being carried out is not sent away for a newcomer.
     let _permit = shared.reserved.try_acquire().ok()?;
     drop(seat);
-    Some(shared.ask(by, request).await)
+    Some(shared.ask(caller, request).await)
 }
 
 fn crowded() -> End {

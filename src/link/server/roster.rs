@@ -30,7 +30,7 @@ pub(super) struct Guest {
     pub(super) console: Option<Attached>,
 }
 
-/// A place on the roster; give it back with [`Place::leave`].
+/// A place on the roster, given back when dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     roster: Arc<Roster>,

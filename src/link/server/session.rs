@@ -6,6 +6,7 @@
 
 use super::connection::{Caller, End, Reader};
 use super::{EngineSide, Shared, error, hello, is_urgent};
+use crate::link::access::{Denial, Urgency};
 use crate::link::frame::{FrameError, encode, write};
 use crate::link::wire::{ClientFrame, Reply, Request, ServerFrame};
 use crate::model::Clean;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// Replies that may wait for a slow reader. At most 16 MB, and beyond it the session takes no
 /// further requests.
@@ -25,7 +26,7 @@ const REPLIES_MAX: usize = 16;
 /// What waits to be written.
 enum Outgoing {
     /// This.
-    Frame(ServerFrame),
+    Frame(Box<ServerFrame>),
     /// From now on, snapshots.
     Snapshots,
 }
@@ -81,7 +82,7 @@ pub(super) async fn run<E: EngineSide>(
 
 impl<E: EngineSide> Listener<'_, E> {
     async fn run(mut self, reader: Reader) -> End {
-        let greeting = hello(&self.shared.options, self.caller.actor.clone());
+        let greeting = hello(&self.shared.options, self.caller);
         self.send(greeting).await;
         let end = self.listen(reader).await;
         match end {
@@ -100,11 +101,13 @@ impl<E: EngineSide> Listener<'_, E> {
     }
 
     async fn listen(&mut self, mut reader: Reader) -> End {
+        let mut expelled = std::pin::pin!(expelled(self.shared, self.caller));
         loop {
             tokio::select! {
                 biased;
                 () = self.shared.shutdown.cancelled() => return End::Shutdown,
                 Some(done) = self.running.join_next() => self.answer(done).await,
+                why = &mut expelled => return End::Dismissed(why),
                 frame = reader.next() => match frame {
                     Ok(Some(ClientFrame::Request { id, request })) => self.take(id, request).await,
                     Ok(Some(ClientFrame::Hello { .. })) => {
@@ -125,6 +128,14 @@ impl<E: EngineSide> Listener<'_, E> {
                 self.reply(id, Reply::Done).await;
                 self.push(Outgoing::Snapshots).await;
             }
+            Request::Unknown => {
+                let version = self.shared.options.hello.borrow().version.clone();
+                let text = format!(
+                    "this engine ({version}) does not know that request: use its version, or \
+                     restart it with yours"
+                );
+                self.reply(id, error(&text)).await;
+            }
             request => self.begin(id, request).await,
         }
     }
@@ -140,9 +151,9 @@ impl<E: EngineSide> Listener<'_, E> {
             return self.reply(id, error(busy)).await;
         };
         let shared = Arc::clone(self.shared);
-        let by = self.caller.actor.clone();
+        let caller = self.caller.clone();
         self.running.spawn(async move {
-            let reply = shared.ask(by, request).await;
+            let reply = shared.ask(&caller, request).await;
             drop(permit);
             (id, reply)
         });
@@ -166,12 +177,28 @@ impl<E: EngineSide> Listener<'_, E> {
     }
 
     async fn send(&self, frame: ServerFrame) {
-        self.push(Outgoing::Frame(frame)).await;
+        self.push(Outgoing::Frame(Box::new(frame))).await;
     }
 
     async fn push(&self, outgoing: Outgoing) {
         // It fails only when the speaker has ended, and with it the session.
         let _ = self.outbox.send(outgoing).await;
+    }
+}
+
+/// Waits until the caller may not even look any more; says so. While the account books do not
+/// answer, nobody is sent away.
+async fn expelled<E: EngineSide>(shared: &Shared<E>, caller: &Caller) -> Clean {
+    loop {
+        sleep(shared.limits().recheck).await;
+        let role = shared
+            .options
+            .access
+            .role(caller.peer, Urgency::Ordinary)
+            .await;
+        if role == Err(Denial::Stranger) {
+            return "you may not use this engine any more: its [roles] do not name you".into();
+        }
     }
 }
 
@@ -187,7 +214,7 @@ async fn speak<E: EngineSide>(
             biased;
             outgoing = queue.recv() => match outgoing {
                 None => return Ok(()),
-                Some(Outgoing::Frame(frame)) => encode_or_say_why(frame)?,
+                Some(Outgoing::Frame(frame)) => encode_or_say_why(*frame)?,
                 Some(Outgoing::Snapshots) => {
                     let mut newest = shared.engine.snapshot();
                     newest.mark_changed();
