@@ -3,6 +3,9 @@
 //! Everything a screen shows is here, so a screen is a function of a snapshot and its own
 //! scrolling; nothing here decides anything. Times are Unix ms in the engine's time.
 
+#![deny(clippy::disallowed_methods)]
+
+pub mod discovery;
 pub mod preview;
 pub mod snapshot;
 
@@ -11,6 +14,7 @@ mod explain;
 mod foretell;
 mod rollout;
 mod timeline;
+mod traffic;
 mod trend;
 pub mod words;
 

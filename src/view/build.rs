@@ -12,7 +12,7 @@ use crate::model::state::{Instance, InstanceStatus};
 use crate::model::verdict::{Finding, RuleState, Verdict};
 use crate::model::world::{Admin, ServerView};
 use crate::model::{
-    Clean, Placement, PlacementState, ReleaseId, RolloutKind, ServerName, ServiceSpec, State, World,
+    Clean, Placement, PlacementState, ReleaseId, RolloutKind, ServerName, State, World,
 };
 
 /// What the configuration says of a placement, for those that have no history yet.
@@ -154,7 +154,7 @@ fn instance(look: &Look<'_>, server: &ServerName, instance: &Instance) -> Option
     let process = look.instance(server).flatten();
     let own = look.counted_on(server, instance.since_ms..=look.now_ms);
     let health = look.health(server);
-    let exited = process.and_then(|process| process.exited.clone());
+    let exited = process.and_then(|process| process.exited.clone().or(process.waiting.clone()));
     let trouble = match &health {
         Health::Bad(why) => Some(why.clone()),
         Health::Good | Health::Unknown => exited,
@@ -164,6 +164,8 @@ fn instance(look: &Look<'_>, server: &ServerName, instance: &Instance) -> Option
         address: look.place.spec.address(server)?.to_string(),
         role: role(look.place, instance.release),
         version: look.place.releases.get(&instance.release)?.version.clone(),
+        release: instance.release,
+        rollout: instance.rollout,
         status: status(instance),
         healthy: match health {
             Health::Good => Some(true),
@@ -220,6 +222,12 @@ pub(super) fn named(rule: &str) -> (&'static str, &'static str, f64) {
         "mean" => ("mean", "ms", 1.0),
         "mean_vs_stable" => ("mean vs stable", "ms", 1.0),
         "infrastructure_health" => ("health", "%", 100.0),
+        "cpu" => ("cpu", "%", 100.0),
+        "memory" => ("memory", "%", 100.0),
+        "disk" => ("disk", "%", 100.0),
+        "uptime" => ("uptime", "%", 100.0),
+        "request_share" => ("share", "%", 100.0),
+        "source" => ("answers", "", 1.0),
         _ => ("?", "", 1.0),
     }
 }
@@ -228,7 +236,7 @@ fn metric_row(finding: &Finding) -> MetricRow {
     let (name, unit, factor) = named(&finding.rule);
     let scale = |value: Option<f64>| value.map(|value| value * factor);
     MetricRow {
-        name: name.into(),
+        name: sourced(name, &finding.source),
         unit: unit.into(),
         stable: scale(finding.stable),
         canary: scale(finding.canary),
@@ -236,31 +244,64 @@ fn metric_row(finding: &Finding) -> MetricRow {
         state: Some(finding.state),
         samples: finding.samples,
         needs: finding.needs,
+        source: finding.source.clone(),
+        note: finding.note.clone(),
     }
 }
 
+/// A rule's name with its source, where that is not the balancer.
+pub(super) fn sourced(name: &str, source: &Clean) -> Clean {
+    match source.is_empty() {
+        true => name.into(),
+        false => Clean::new(&format!("{name} ({source})")),
+    }
+}
+
+/// Whether a rule is broken by being below its limit.
+fn is_floor(rule: &str) -> bool {
+    ["infrastructure_health", "uptime"].contains(&rule)
+}
+
+/// A question for a row of a source that judges nothing itself.
+fn told_row(finding: &Finding) -> Option<TreeRow> {
+    let question = match finding.rule.as_str() {
+        "source" => format!("{} answers?", finding.source),
+        "request_share" => format!("{} counts the same share?", finding.source),
+        _ => return None,
+    };
+    Some(TreeRow {
+        question: Clean::new(&question),
+        state: finding.state,
+        value: finding.note.clone().unwrap_or_default(),
+    })
+}
+
 fn tree_row(finding: &Finding) -> TreeRow {
+    if let Some(row) = told_row(finding) {
+        return row;
+    }
     let (name, unit, factor) = named(&finding.rule);
+    let name = sourced(name, &finding.source);
     let text = |value: Option<f64>| match (value, unit) {
         (None, _) => "-".to_owned(),
         (Some(value), "%") => format!("{:.2} %", value * factor),
         (Some(value), unit) => format!("{:.0} {unit}", value * factor),
     };
-    let sign = if finding.rule == "infrastructure_health" {
-        "<"
-    } else {
-        ">"
-    };
+    let sign = if is_floor(&finding.rule) { "<" } else { ">" };
     let value = match finding.state {
         RuleState::Wait => {
-            let unit = if finding.rule == "infrastructure_health" {
-                "probes"
-            } else {
-                "requests"
+            let unit = match finding.rule.as_str() {
+                "infrastructure_health" => "probes",
+                "uptime" => "scrapes",
+                "cpu" | "memory" => "samples",
+                _ => "requests",
             };
             format!("{} of {} {unit}", finding.samples, finding.needs)
         }
-        RuleState::NoData => "the source has no such figure".to_owned(),
+        RuleState::NoData => match &finding.note {
+            Some(note) => note.as_str().to_owned(),
+            None => "the source has no such figure".to_owned(),
+        },
         RuleState::Ok | RuleState::Broken => text(finding.canary),
     };
     TreeRow {
@@ -297,26 +338,28 @@ fn rollback(look: &Look<'_>) -> Option<RollbackView> {
 }
 
 fn peers(look: &Look<'_>) -> Vec<PeerView> {
-    let ServiceSpec {
-        balancers,
-        runtimes,
-        ..
-    } = &look.place.spec;
-    let balancers = balancers.iter().map(|backend| {
-        let view = look.balancer(&backend.balancer);
+    let applied = |name: &str| {
+        let mut balancers = look.place.spec.balancers.iter();
+        let backend = balancers.find(|backend| backend.balancer.as_str() == name)?;
+        let reading = look.reading(&backend.balancer)?;
+        Some(look.applied_percent(reading, look.place.canary()?))
+    };
+    let sights = look.sights().map(|sight| PeerView {
+        name: Clean::new(&format!("{} {}", sight.kind, sight.name)),
+        trouble: sight.trouble.cloned(),
+        read_ms: sight.read_ms,
+        applied_percent: (sight.kind == "balancer")
+            .then(|| applied(sight.name))
+            .flatten(),
+    });
+    let metrics = look.place.spec.metrics.iter().map(|source| {
+        let view = look.seen.and_then(|seen| seen.metrics.get(&source.name));
         PeerView {
-            name: Clean::new(&format!("balancer {}", backend.balancer)),
+            name: Clean::new(&format!("metrics {}", source.name)),
             trouble: view.and_then(|view| view.trouble.clone()),
             read_ms: view.and_then(|view| view.read_ms),
+            applied_percent: None,
         }
     });
-    let runtimes = runtimes.iter().map(|runtime| {
-        let view = look.seen.and_then(|seen| seen.runtimes.get(runtime));
-        PeerView {
-            name: Clean::new(&format!("runtime {runtime}")),
-            trouble: view.and_then(|view| view.trouble.clone()),
-            read_ms: view.and_then(|view| view.read_ms),
-        }
-    });
-    balancers.chain(runtimes).collect()
+    sights.chain(metrics).collect()
 }

@@ -29,10 +29,20 @@ pub fn effect_text(effect: &Effect) -> Clean {
             server,
             address,
             workload,
+            keep_running,
             ..
         } => {
-            let command = workload.command.join(" ");
-            format!("{runtime}: start {server} at {address}: {command}")
+            let workload = workload.of_instance(server, *address);
+            let command = match &workload.container {
+                Some(container) => container.image.clone(),
+                None => workload.command.join(" "),
+            };
+            let again = if *keep_running {
+                " (again whenever it exits)"
+            } else {
+                ""
+            };
+            format!("{runtime}: start {server} at {address}{again}: {command}")
         }
         Effect::StopInstance {
             runtime, server, ..
@@ -40,6 +50,7 @@ pub fn effect_text(effect: &Effect) -> Clean {
         Effect::ReadBalancer { backend, .. } => {
             format!("{} {}: read", backend.balancer, backend.backend)
         }
+        Effect::ReadMetrics { source, .. } => format!("{source}: ask for metrics"),
         Effect::ReadRuntime { runtime, .. } => format!("{runtime}: read instances"),
         Effect::Probe {
             server,

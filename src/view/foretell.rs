@@ -1,12 +1,12 @@
 //! A command → the text of its confirm dialog and dry run, from the engine's own rehearsal.
 
+mod warnings;
+
 use super::preview::{Preview, PreviewLine, Tier};
 use super::{explain, words};
 use crate::engine::{self, Dream, Look, Until};
 use crate::model::command::{Command, PromoteTo};
 use crate::model::input::Asked;
-use crate::model::state::InstanceStatus;
-use crate::model::verdict::RuleState;
 use crate::model::{
     Clean, Entry, Phase, Placement, PlacementState, ReleaseId, Rollout, RolloutKind, State, World,
 };
@@ -54,8 +54,9 @@ pub fn foretell(state: &State, world: &World, asking: &Asking) -> Preview {
         Ok(dream) => {
             preview.lines = lines(command, look.as_ref(), &dream);
             preview.warnings = look
-                .map(|look| warnings(command, &look))
+                .map(|look| warnings::of(command, &look))
                 .unwrap_or_default();
+            preview.warnings.extend(warnings::of_peers(world, command));
             preview.effects = effects(&dream, world.now_ms);
         }
     }
@@ -94,6 +95,7 @@ fn title(command: &Command, look: Option<&Look<'_>>) -> Clean {
             Some(version) => format!("ROLLBACK to {version}"),
             None => "ROLLBACK".to_owned(),
         },
+        Command::Note { .. } => "NOTE".to_owned(),
     };
     Clean::new(&format!(
         "{what} - {} {}",
@@ -159,6 +161,7 @@ fn button(command: &Command, look: Option<&Look<'_>>, dream: Option<&Dream>) -> 
             Some(version) => format!("Roll back to {version}"),
             None => "Roll back".to_owned(),
         },
+        Command::Note { .. } => "Write note".to_owned(),
     };
     Clean::new(&text)
 }
@@ -174,7 +177,8 @@ fn tier(command: &Command, look: Option<&Look<'_>>, protected: bool) -> Tier {
         Command::Rollback { to: None, .. }
         | Command::Hold { .. }
         | Command::Resume { .. }
-        | Command::Abort { .. } => false,
+        | Command::Abort { .. }
+        | Command::Note { .. } => false,
     };
     if forward { Tier::Two } else { Tier::One }
 }
@@ -202,6 +206,7 @@ fn lines(command: &Command, look: Option<&Look<'_>>, dream: &Dream) -> Vec<Previ
         look.zip(rollout)
             .and_then(|(look, rollout)| checks(look, rollout)),
     );
+    lines.extend(look.and_then(|look| warnings::little_traffic(command, look, after)));
     lines.extend(after_that(after));
     lines.push(line("Undo", undo(command)));
     lines
@@ -266,6 +271,7 @@ fn deed(after: &PlacementState, entry: &Entry) -> Option<String> {
         Entry::Held { .. } => "stop automatic progress; the judge goes on watching".to_owned(),
         Entry::Resumed { .. } => "let the rollout go on by itself".to_owned(),
         Entry::RolloutFinished { because, .. } => format!("close the rollout: {because}"),
+        Entry::Noted { text, .. } => format!("write into the timeline: {text}"),
         _ => return None,
     })
 }
@@ -275,17 +281,7 @@ fn checks(look: &Look<'_>, rollout: &Rollout) -> Option<PreviewLine> {
         return None;
     }
     let verdict = engine::verdict(look, rollout);
-    let ok = verdict
-        .findings
-        .iter()
-        .filter(|f| f.state == RuleState::Ok)
-        .count();
-    let all = verdict.findings.len();
-    let text = format!(
-        "{} ({ok}/{all} rules judged ok): {}",
-        verdict.class.word(),
-        verdict.because
-    );
+    let text = format!("{}: {}", verdict.class.word(), verdict.because);
     Some(line("Checks", &text))
 }
 
@@ -334,47 +330,8 @@ fn undo(command: &Command) -> &'static str {
         Command::Resume { .. } => "H hold",
         Command::Abort { .. } => "deploy it again",
         Command::Rollback { .. } => "deploy or roll back to the other version",
+        Command::Note { .. } => "none: what is written stays",
     }
-}
-
-fn warnings(command: &Command, look: &Look<'_>) -> Vec<Clean> {
-    let mut all = Vec::new();
-    let Some(rollout) = &look.place.rollout else {
-        return all;
-    };
-    if let (Command::Promote { .. }, Phase::Soaking { since_ms }) = (command, &rollout.phase) {
-        let soak_ms = engine::canary::current_step(look, rollout).map_or(0, |step| step.soak_ms);
-        let soaked_ms = look.now_ms.saturating_sub(*since_ms);
-        if soaked_ms < soak_ms {
-            let (done, all_of) = (words::clock(soaked_ms), words::clock(soak_ms));
-            all.push(Clean::new(&format!(
-                "the soak is not finished ({done} of {all_of})"
-            )));
-        }
-    }
-    if let Command::Abort { .. } | Command::Rollback { .. } = command {
-        all.extend(abort_warning(look, rollout));
-    }
-    all
-}
-
-/// Where traffic would go to something that cannot serve, a person should know.
-fn abort_warning(look: &Look<'_>, rollout: &Rollout) -> Option<Clean> {
-    let Some(from) = rollout.from else {
-        return Some("there is no stable version to return to: nothing will serve".into());
-    };
-    let up = look
-        .place
-        .servers_of(from)
-        .filter(|(_, i)| i.status == InstanceStatus::Up)
-        .count();
-    let serves = look.can_serve(from);
-    (!serves || up == 0).then(|| {
-        let limit = words::span(look.place.spec.health.start_timeout_ms);
-        Clean::new(&format!(
-            "stable is down: it is brought up first (at most {limit})"
-        ))
-    })
 }
 
 fn effects(dream: &Dream, now_ms: u64) -> Vec<Clean> {

@@ -2,12 +2,12 @@
 
 use super::build;
 use super::snapshot::{HoldView, PhaseView, RolloutView, StageState, StageView};
-use super::words;
-use crate::engine::Look;
+use super::{traffic, words};
 use crate::engine::canary::current_step;
+use crate::engine::{Look, capacity};
 use crate::model::state::{Hold, HoldReason, InstanceStatus};
 use crate::model::verdict::{Verdict, VerdictClass};
-use crate::model::{Clean, Phase, Rollout, RolloutKind};
+use crate::model::{Clean, Phase, Rollout, RolloutKind, Step};
 
 pub(super) fn view(look: &Look<'_>, rollout: &Rollout, verdict: &Verdict) -> Option<RolloutView> {
     let (next, next_ms) = next(look, rollout, verdict);
@@ -81,7 +81,7 @@ fn hold(hold: &Hold) -> HoldView {
         HoldReason::Drift { text } => (false, format!("{text}; resume sets it again")),
         HoldReason::NoData => (
             false,
-            "no data; goes on when the counters can be read".to_owned(),
+            "no data; goes on when counters and metrics can be read".to_owned(),
         ),
         HoldReason::TooFewRequests => (
             false,
@@ -91,6 +91,13 @@ fn hold(hold: &Hold) -> HoldView {
             false,
             "the verdict stayed open; promote or abort".to_owned(),
         ),
+        HoldReason::Capacity { text } => (
+            false,
+            format!("{text}; goes on when more are up, or promote all the same"),
+        ),
+        HoldReason::OutOfSight { text } => {
+            (false, format!("{text}; goes on when it can be read again"))
+        }
         HoldReason::PauseStep => (
             false,
             "this step waits for a person; promote or resume".to_owned(),
@@ -193,7 +200,7 @@ fn step_stage(look: &Look<'_>, rollout: &Rollout, number: usize) -> StageView {
     let detail = match (&rollout.phase, current) {
         (Phase::Shifting { .. }, true) => "setting weights".to_owned(),
         (Phase::Reverting { .. }, true) => "taken back".to_owned(),
-        _ if step.pause => format!("soak {}, then a person", words::span(step.soak_ms)),
+        _ if step.pause => format!("soak {} + person", words::span(step.soak_ms)),
         _ if rollout.kind == RolloutKind::Rollback => "at once".to_owned(),
         _ => format!("soak {}", words::span(step.soak_ms)),
     };
@@ -249,8 +256,12 @@ fn after_soak(
     let goal = match next {
         _ if step.pause => "waits for a person".to_owned(),
         Some(next) => format!("{} %", next.weight_percent),
+        None if rollout.from.is_none() => "done".to_owned(),
         None => "done, old release kept warm".to_owned(),
     };
+    if let Some(awaited) = awaited(look, rollout, step, since_ms) {
+        return (format!("{goal} {}", awaited.0), Some(awaited.1));
+    }
     if at_ms <= look.now_ms && verdict.class != VerdictClass::Pass {
         let longest = u64::from(look.place.spec.canary.max_soak_factor) * step.soak_ms;
         return (
@@ -259,4 +270,43 @@ fn after_soak(
         );
     }
     (goal, Some(at_ms))
+}
+
+/// What a soak that will be short of requests waits for, and until when at most; `None` where
+/// enough come in time, or nobody knows.
+fn awaited(look: &Look<'_>, rollout: &Rollout, step: Step, since_ms: u64) -> Option<(String, u64)> {
+    let canary = &look.place.spec.canary;
+    let seen = look
+        .counted(rollout.release, since_ms, look.now_ms)
+        .requests;
+    let missing = canary.min_requests.checked_sub(seen).filter(|n| *n > 0)?;
+    let rate = capacity::requests_per_s(look)?;
+    let longest_ms = since_ms + step.soak_ms * u64::from(canary.max_soak_factor);
+    let takes_ms = traffic::wait_ms(missing, step.weight_percent, rate);
+    let at_ms = takes_ms.map(|ms| look.now_ms + ms);
+    if at_ms.is_some_and(|at_ms| at_ms <= since_ms + step.soak_ms) {
+        return None;
+    }
+    let rate = traffic::rate(rate);
+    let want = canary.min_requests;
+    Some(
+        match (takes_ms, at_ms.filter(|at_ms| *at_ms <= longest_ms)) {
+            (Some(takes_ms), Some(at_ms)) => {
+                let about = traffic::about(takes_ms);
+                let text = format!("after {want} requests: {seen} so far, {about} more at {rate}");
+                (text, at_ms)
+            }
+            (Some(takes_ms), None) => {
+                let about = traffic::about(takes_ms);
+                let text = format!(
+                    "after {want} requests: {seen} so far, {about} more at {rate}, held before that"
+                );
+                (text, longest_ms)
+            }
+            (None, _) => (
+                format!("after {want} requests: {seen} so far and none come; held else"),
+                longest_ms,
+            ),
+        },
+    )
 }

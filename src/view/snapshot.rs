@@ -3,8 +3,8 @@
 use crate::model::input::EngineInfo;
 use crate::model::verdict::{RuleState, VerdictClass};
 use crate::model::{
-    Clean, Placement, ReleaseId, RolloutId, RolloutKind, RolloutNumber, Seq, ServerName, Status,
-    Version,
+    BalancerName, Clean, Placement, ReleaseId, RolloutId, RolloutKind, RolloutNumber, Seq,
+    ServerName, Status, Version,
 };
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +43,9 @@ pub struct EngineView {
     pub newer: bool,
     /// Who is attached with a console.
     pub consoles: Vec<Attached>,
+    /// Balancers that another engine steers.
+    #[serde(default)]
+    pub read_only: Vec<ReadOnly>,
     /// The newest records for people, oldest first: who did what, and what the engine did.
     pub timeline: Vec<TimelineRow>,
 }
@@ -54,6 +57,15 @@ pub struct Attached {
     pub user: Clean,
     /// Since when.
     pub since_ms: u64,
+}
+
+/// A balancer that another engine steers: this one only looks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReadOnly {
+    /// Which one.
+    pub balancer: BalancerName,
+    /// Who steers it, since when, and what to do about it.
+    pub why: Clean,
 }
 
 /// One line of the timeline.
@@ -261,6 +273,11 @@ pub struct InstanceRow {
     pub role: Role,
     /// Its release's version.
     pub version: Version,
+    /// Its release.
+    pub release: ReleaseId,
+    /// The rollout that began it, where that is known.
+    #[serde(default)]
+    pub rollout: Option<RolloutNumber>,
     /// By the records: starting, up, failed, draining, stopping.
     pub status: Clean,
     /// Whether our own probe passes; `None` before the first.
@@ -304,6 +321,12 @@ pub struct MetricRow {
     pub samples: u64,
     /// Requests needed before it can judge.
     pub needs: u64,
+    /// Where it comes from; empty for the balancers' counts and our own probes.
+    #[serde(default)]
+    pub source: Clean,
+    /// Why there is no value to judge, where there is none.
+    #[serde(default)]
+    pub note: Option<Clean>,
 }
 
 /// How one metric moved: one value per bucket, oldest first; a gap is `None`.
@@ -356,4 +379,7 @@ pub struct PeerView {
     pub trouble: Option<Clean>,
     /// When it last answered.
     pub read_ms: Option<u64>,
+    /// Of a balancer: the open rollout's share by its effective weights, in percent.
+    #[serde(default)]
+    pub applied_percent: Option<f64>,
 }

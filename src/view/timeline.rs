@@ -101,6 +101,9 @@ fn text(state: &State, entry: &Entry) -> Option<String> {
                 Drift::Below => format!("drift: {seen}; held"),
             }
         }
+        Entry::InstanceFound { server, .. } => {
+            format!("{server} runs what nobody recorded; it is drained and stopped")
+        }
         Entry::RetireIntended { why, .. } => format!("warm release goes: {why}"),
         Entry::DrainBegun { server, .. } => format!("{server} drains"),
         Entry::StopIntended { server, proof, .. } => match proof {
@@ -110,7 +113,23 @@ fn text(state: &State, entry: &Entry) -> Option<String> {
         },
         Entry::InstanceStopped { server, .. } => format!("{server} is free"),
         Entry::Refused { verb, why, .. } => format!("{verb} refused: {why}"),
+        Entry::Noted { text, .. } => format!("note: {text}"),
         Entry::HistoryGap { why, .. } => format!("the history has a gap: {why}"),
+        Entry::ConfigReloaded { changes, more, .. } => {
+            let count = changes.len() + *more as usize;
+            let first = changes
+                .first()
+                .map_or("nothing changed", |line| line.as_str());
+            match count {
+                0 | 1 => format!("configuration reloaded: {first}"),
+                _ => format!("configuration reloaded: {first}; and {} more", count - 1),
+            }
+        }
+        Entry::LeaseTaken {
+            balancer,
+            from,
+            reason,
+        } => format!("balancer {balancer} taken over from {from}: {reason}"),
         Entry::Unknown => return None,
     })
 }
@@ -147,6 +166,8 @@ fn held(why: &HoldReason) -> String {
         HoldReason::NoData => "held: no data".to_owned(),
         HoldReason::TooFewRequests => "held: too few requests".to_owned(),
         HoldReason::Inconclusive => "held: the verdict stayed open".to_owned(),
+        HoldReason::Capacity { text } => format!("held: {text}"),
+        HoldReason::OutOfSight { text } => format!("held: {text}"),
         HoldReason::PauseStep => "held: the step waits for a person".to_owned(),
         HoldReason::Shift { text } => format!("held: the balancer does not follow: {text}"),
     }

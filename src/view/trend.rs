@@ -3,8 +3,9 @@
 use super::build;
 use super::snapshot::{MetricRow, Trend};
 use crate::engine::Look;
-use crate::model::ReleaseId;
+use crate::model::metrics::{Figure, ReleaseFigures};
 use crate::model::verdict::Counters;
+use crate::model::{Clean, ReleaseId};
 
 /// Length of a bucket.
 const BUCKET_MS: u64 = 2_000;
@@ -41,23 +42,68 @@ pub(super) fn trends(look: &Look<'_>) -> Vec<Trend> {
     };
     let error = trend("error_ratio", &error, limits.error_ratio);
     let p99 = trend("latency_p99", &p99, limits.latency_p99_ms.map(f64::from));
-    let has_latency = p99.canary.iter().chain(&p99.stable).any(Option::is_some);
-    [Some(error), has_latency.then_some(p99)]
-        .into_iter()
-        .flatten()
-        .collect()
+    let has_latency = |p99: &Trend| p99.canary.iter().chain(&p99.stable).any(Option::is_some);
+    // Where the balancers count no latencies, a source of metrics may.
+    let p99 = Some(p99)
+        .filter(has_latency)
+        .or_else(|| of_source(look, until_ms).filter(has_latency));
+    std::iter::once(error).chain(p99).collect()
+}
+
+/// How the p99 moved by the first source of metrics that has latencies.
+fn of_source(look: &Look<'_>, until_ms: u64) -> Option<Trend> {
+    let sources = look.place.spec.metrics.iter();
+    let source = sources
+        .filter(|source| source.supplies.contains(&Figure::Latency))
+        .find_map(|source| Some((source, look.seen?.metrics.get(&source.name)?)));
+    let (source, view) = source?;
+    let first_ms = until_ms.saturating_sub(BUCKETS * BUCKET_MS);
+    let p99 = |about: &Option<ReleaseFigures>| {
+        let latency = about.as_ref()?.latency.as_ref()?.value()?;
+        latency.quantile_edge_ms(0.99)
+    };
+    let mut canary = vec![None; BUCKETS as usize];
+    let mut stable = canary.clone();
+    let put = |values: &mut [Option<f64>], at_ms: u64, value: Option<f64>| {
+        let index = at_ms.checked_sub(first_ms + 1).map(|ms| ms / BUCKET_MS);
+        let slot = index.and_then(|index| values.get_mut(index as usize));
+        if let Some(slot) = slot {
+            *slot = value.or(*slot);
+        }
+    };
+    for (at_ms, reading) in &view.readings {
+        for (values, about) in [
+            (&mut canary, &reading.canary),
+            (&mut stable, &reading.stable),
+        ] {
+            for (past_ms, value) in about.iter().flat_map(|about| &about.past_p99_ms) {
+                put(values, *past_ms, Some(*value));
+            }
+            put(values, *at_ms, p99(about));
+        }
+    }
+    let (name, unit, factor) = build::named("latency_p99");
+    let limit = look.place.spec.analysis.latency_p99_ms;
+    Some(Trend {
+        name: build::sourced(name, &Clean::new(source.name.as_str())),
+        unit: unit.into(),
+        bucket_ms: BUCKET_MS,
+        until_ms,
+        canary,
+        stable,
+        limit: limit.map(|limit| f64::from(limit) * factor),
+    })
 }
 
 fn buckets(look: &Look<'_>, release: Option<ReleaseId>, until_ms: u64) -> Vec<Counters> {
     let first_ms = until_ms.saturating_sub(BUCKETS * BUCKET_MS);
     let mut buckets = vec![Counters::default(); BUCKETS as usize];
-    let (Some(release), Some(seen)) = (release, look.seen) else {
+    let Some(release) = release else {
         return buckets;
     };
     for (server, instance) in look.place.servers_of(release) {
-        let samples = seen.samples.get(server).into_iter().flatten().rev();
         let from_ms = first_ms.max(instance.since_ms);
-        for sample in samples.take_while(|sample| sample.from_ms >= from_ms) {
+        for sample in look.samples_since(server, from_ms) {
             let index = (sample.to_ms.saturating_sub(first_ms + 1) / BUCKET_MS) as usize;
             if let Some(bucket) = buckets.get_mut(index) {
                 bucket.add(&sample.counters);
@@ -69,8 +115,8 @@ fn buckets(look: &Look<'_>, release: Option<ReleaseId>, until_ms: u64) -> Vec<Co
 
 /// Requests per second of some releases since a time; `None` before two readings.
 pub(super) fn rate(look: &Look<'_>, releases: &[ReleaseId], since_ms: u64) -> Option<f64> {
-    let seen = look.seen?;
-    let samples = seen.samples.values().flatten();
+    let views = look.seen?.balancers.values();
+    let samples = views.flat_map(|view| view.samples.values()).flatten();
     let in_window = samples.filter(|sample| sample.from_ms >= since_ms);
     let (from_ms, to_ms) = in_window.fold((u64::MAX, 0), |(from_ms, to_ms), sample| {
         (from_ms.min(sample.from_ms), to_ms.max(sample.to_ms))
@@ -107,5 +153,7 @@ pub(super) fn request_rate_row(look: &Look<'_>) -> Option<MetricRow> {
         state: None,
         samples: 0,
         needs: 0,
+        source: Clean::default(),
+        note: None,
     })
 }
