@@ -1,0 +1,184 @@
+//! `:` - commands typed, each leading to the same dialog as its key.
+
+use super::confirm::Verb;
+use crate::console::input::Key;
+use crate::console::theme::Theme;
+use crate::model::Clean;
+use crate::model::command::PromoteTo;
+
+/// What a line asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// A dialog.
+    Ask(Verb),
+    /// A line for the timeline.
+    Note(Clean),
+    /// Another theme.
+    Theme(String),
+    /// Leave.
+    Quit,
+}
+
+/// What can be typed, with what it does.
+pub const COMMANDS: [(&str, &str); 11] = [
+    ("promote", "to the next step"),
+    ("promote --full", "to 100 %"),
+    ("promote --to N", "to N %"),
+    ("hold", "stop automatic progress"),
+    ("resume", "let it go on"),
+    ("abort", "traffic back to stable"),
+    ("rollback", "to the previous verified version"),
+    ("rollback --to V", "to version V"),
+    ("note TEXT", "write into the timeline"),
+    ("theme NAME", "change the theme"),
+    ("quit", "leave the console"),
+];
+
+/// A line being typed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Palette {
+    /// The text so far.
+    pub text: String,
+    /// What is wrong with the line that was entered.
+    pub trouble: Option<String>,
+}
+
+/// Longest line.
+const TEXT_MAX: usize = 80;
+
+/// What a key does to a line being typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Typed {
+    /// The line goes on.
+    Stay,
+    /// It is dropped.
+    Cancel,
+    /// It is entered.
+    Enter,
+}
+
+/// Edits a line.
+pub fn edit(line: &mut String, key: Key) -> Typed {
+    match key {
+        Key::Esc | Key::Ctrl('c') => return Typed::Cancel,
+        Key::Enter => return Typed::Enter,
+        Key::Backspace if line.is_empty() => return Typed::Cancel,
+        Key::Backspace => {
+            line.pop();
+        }
+        Key::Ctrl('u') => line.clear(),
+        Key::Char(c) if line.chars().count() < TEXT_MAX => line.push(c),
+        _ => {}
+    }
+    Typed::Stay
+}
+
+impl Palette {
+    /// Completes the word as far as it is the only one.
+    pub fn complete(&mut self) {
+        let fitting: Vec<_> = self.fitting().collect();
+        if let [(command, _)] = fitting.as_slice() {
+            let fixed = command.trim_end_matches(|c: char| c.is_ascii_uppercase());
+            self.text = fixed.to_owned();
+        }
+    }
+
+    /// The commands the text could become.
+    pub fn fitting(&self) -> impl Iterator<Item = &'static (&'static str, &'static str)> + '_ {
+        COMMANDS
+            .iter()
+            .filter(|(command, _)| command.starts_with(&self.text))
+    }
+
+    /// The line below what is typed: what is wrong, or what could follow.
+    pub fn hint(&self, theme: &Theme) -> String {
+        if let Some(trouble) = &self.trouble {
+            return trouble.clone();
+        }
+        let dot = format!(" {} ", theme.symbols.dot);
+        let names: Vec<_> = self.fitting().map(|(command, _)| *command).collect();
+        names.join(&dot)
+    }
+}
+
+/// Understands a line.
+///
+/// # Errors
+/// What is wrong with it and what could be typed, for people.
+pub fn parse(line: &str) -> Result<Command, String> {
+    let words: Vec<_> = line.split_whitespace().collect();
+    Ok(match words.as_slice() {
+        ["promote"] => Command::Ask(Verb::Promote(PromoteTo::Next)),
+        ["promote", "--full"] => Command::Ask(Verb::Promote(PromoteTo::Full)),
+        ["promote", "--to", percent] => {
+            let percent = percent.trim_end_matches('%').parse();
+            match percent {
+                Ok(percent @ 1..=100) => Command::Ask(Verb::Promote(PromoteTo::Percent(percent))),
+                _ => return Err("promote --to takes a share from 1 to 100".to_owned()),
+            }
+        }
+        ["hold"] => Command::Ask(Verb::Hold),
+        ["resume"] => Command::Ask(Verb::Resume),
+        ["abort"] => Command::Ask(Verb::Abort),
+        ["rollback"] => Command::Ask(Verb::Rollback(None)),
+        ["rollback", "--to", version] => match version.parse() {
+            Ok(version) => Command::Ask(Verb::Rollback(Some(version))),
+            Err(error) => return Err(format!("{error}")),
+        },
+        ["note", _, ..] => {
+            let text = line.trim_start().trim_start_matches("note").trim();
+            Command::Note(Clean::new(text))
+        }
+        ["theme", name] => Command::Theme((*name).to_owned()),
+        ["quit" | "q"] => Command::Quit,
+        _ => {
+            let known = COMMANDS.map(|(command, _)| command);
+            return Err(format!("not a command; there are: {}", known.join(", ")));
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_understood_or_say_what_is_wrong() {
+        let ask = |verb| Ok(Command::Ask(verb));
+        assert_eq!(parse("promote --full"), ask(Verb::Promote(PromoteTo::Full)));
+        assert_eq!(
+            parse(" promote  --to 50% "),
+            ask(Verb::Promote(PromoteTo::Percent(50)))
+        );
+        let note = Ok(Command::Note("page  acknowledged".into()));
+        assert_eq!(parse("note page  acknowledged "), note);
+        let version = "v1".parse().expect("valid");
+        assert_eq!(
+            parse("rollback --to v1"),
+            ask(Verb::Rollback(Some(version)))
+        );
+        for bad in [
+            "",
+            "note",
+            "promote --to 0",
+            "promote --to 101",
+            "rollback --to $(x)",
+            "frobnicate",
+        ] {
+            assert!(parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn completion_stops_where_a_person_must_go_on() {
+        let mut palette = Palette {
+            text: "th".to_owned(),
+            trouble: None,
+        };
+        palette.complete();
+        assert_eq!(palette.text, "theme ");
+        palette.text = "p".to_owned();
+        palette.complete();
+        assert_eq!(palette.text, "p", "several fit");
+    }
+}

@@ -1,0 +1,129 @@
+//! Pane 6: what stands behind each server: our own probe beside the balancer's view of it.
+
+use super::{Pane, Slot};
+use crate::console::screen::Canvas;
+use crate::console::theme::{Role, Theme};
+use crate::console::widget::text;
+use crate::view::snapshot::{InstanceRow, PlacementView, Role as Part};
+use ratatui::text::{Line, Span};
+
+/// Draws it; returns how far it can be scrolled.
+pub fn draw(view: &PlacementView, top: usize, canvas: &mut Canvas<'_, '_>, slot: Slot) -> usize {
+    let theme = canvas.theme;
+    let healthy = view
+        .instances
+        .iter()
+        .filter(|row| row.healthy == Some(true));
+    let state = match view.instances.len() {
+        0 => String::new(),
+        all => format!("{}/{all} healthy", healthy.count()),
+    };
+    let inner = super::indent(super::frame(canvas, slot, Pane::Instances, "", &state));
+    let cells = usize::from(inner.width);
+    let mut rows: Vec<_> = view.instances.iter().collect();
+    rows.sort_by_key(|row| (order(row.role), row.server.clone()));
+    let mut lines = Vec::new();
+    if rows.is_empty() {
+        lines.push(Line::styled(
+            "no instance is known",
+            theme.style(Role::Muted),
+        ));
+    } else {
+        lines.push(heading(theme, cells));
+    }
+    lines.extend(rows.iter().flat_map(|row| instance(theme, row, cells)));
+    super::lines(canvas, inner, lines, top)
+}
+
+fn order(part: Part) -> u8 {
+    match part {
+        Part::Canary => 0,
+        Part::Stable => 1,
+        Part::Warm => 2,
+    }
+}
+
+/// A role's word and style.
+pub(super) fn part(theme: &Theme, part: Part) -> (&'static str, ratatui::style::Style) {
+    match part {
+        Part::Stable => ("stable", theme.style(Role::Stable)),
+        Part::Canary => ("canary", theme.style(Role::Canary)),
+        Part::Warm => ("warm", theme.style(Role::Muted)),
+    }
+}
+
+/// Columns that come one by one as the pane grows wider.
+const WIDER: [(usize, &str, usize); 6] = [
+    (50, "WEIGHT", 7),
+    (60, "FLIGHT", 7),
+    (76, "REQUESTS", 10),
+    (76, "ERRORS", 8),
+    (100, "RESTARTS", 9),
+    (110, "PID", 8),
+];
+
+/// Widths of server, probe and balancer, and what the last is called, by the room there is.
+fn narrow(cells: usize) -> (usize, usize, usize, &'static str) {
+    match cells < 42 {
+        true => (7, 9, 5, "LB"),
+        false => (8, 10, 8, "BALANCER"),
+    }
+}
+
+fn heading(theme: &Theme, cells: usize) -> Line<'static> {
+    let (server, probe, balancer, name) = narrow(cells);
+    let mut line = format!(
+        "{:<7}{:<server$}{:<9}{:<probe$}{:<balancer$}",
+        "ROLE", "SERVER", "VERSION", "PROBE", name
+    );
+    for (_, name, width) in WIDER.iter().filter(|(at, ..)| cells >= *at) {
+        line.push_str(&format!("{name:>width$}"));
+    }
+    Line::styled(
+        text::fit(&line, cells, &theme.symbols),
+        theme.style(Role::Muted),
+    )
+}
+
+fn instance(theme: &Theme, row: &InstanceRow, cells: usize) -> Vec<Line<'static>> {
+    let symbols = &theme.symbols;
+    let (role, role_style) = part(theme, row.role);
+    let (probe, style) = match (row.healthy, row.status.as_str()) {
+        (Some(true), "up") => (format!("{} ok", symbols.passed), theme.style(Role::Ok)),
+        (Some(true), status) => (status.to_owned(), theme.style(Role::Running)),
+        (Some(false), _) => (format!("{} fails", symbols.failed), theme.style(Role::Fail)),
+        (None, status) => (status.to_owned(), theme.style(Role::Waiting)),
+    };
+    let balancer = match row.balancer.as_str() {
+        "" => "-",
+        word => word,
+    };
+    let (server, wide_probe, wide_balancer, _) = narrow(cells);
+    let mut spans = vec![
+        Span::styled(text::left(role, 7, symbols), role_style),
+        Span::raw(text::left(row.server.as_str(), server - 1, symbols) + " "),
+        Span::raw(text::left(row.version.as_str(), 8, symbols) + " "),
+        Span::styled(text::left(&probe, wide_probe, symbols), style),
+        Span::raw(text::left(balancer, wide_balancer, symbols)),
+    ];
+    let optional = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |v| v.to_string());
+    let values = [
+        optional(row.weight.map(u64::from)),
+        optional(row.sessions),
+        row.requests.to_string(),
+        row.errors.to_string(),
+        row.restarts.to_string(),
+        optional(row.pid.map(u64::from)),
+    ];
+    for ((at, _, width), value) in WIDER.iter().zip(values) {
+        if cells >= *at {
+            spans.push(Span::raw(text::right(&value, *width, symbols)));
+        }
+    }
+    let mut lines = vec![Line::from(spans)];
+    if let Some(trouble) = &row.trouble {
+        let said = text::fit(&format!("       {trouble}"), cells, symbols);
+        lines.push(Line::styled(said, theme.style(Role::Fail)));
+    }
+    lines
+}

@@ -1,0 +1,337 @@
+//! Header, banner, guide and footer; and the one line that is left on the smallest screens.
+
+use super::{Canvas, loud};
+use crate::console::app::{App, Page};
+use crate::console::dialog::leave;
+use crate::console::keymap::Action;
+use crate::console::pane::{Pane, fleet};
+use crate::console::theme::{Role, Theme};
+use crate::console::widget::text;
+use crate::model::RolloutKind;
+use crate::view::snapshot::{PhaseView, PlacementView, RolloutView, StageState};
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
+
+/// One row: the left part first, the right one where there is room.
+fn row(canvas: &mut Canvas<'_, '_>, area: Rect, left: Vec<Span<'_>>, right: &str) {
+    let cells = usize::from(area.width);
+    let used: usize = left.iter().map(|span| text::width(&span.content)).sum();
+    let mut spans = left;
+    let rest = text::width(right) + 2;
+    if !right.is_empty() && used + rest <= cells {
+        spans.push(Span::raw(" ".repeat(cells - used - rest + 1)));
+        let muted = canvas.theme.style(Role::Muted);
+        spans.push(Span::styled(right.to_owned(), muted));
+    }
+    canvas.frame.render_widget(Line::from(spans), area);
+}
+
+pub(super) fn header(app: &App, canvas: &mut Canvas<'_, '_>, area: Rect) {
+    let theme = canvas.theme;
+    let left = match (app.page, app.view()) {
+        (Page::Place, Some(view)) => of_placement(theme, view),
+        _ => vec![
+            Span::styled(" wheelhouse ", theme.style(Role::Title)),
+            Span::raw(" fleet"),
+        ],
+    };
+    let open = app
+        .snapshot
+        .as_ref()
+        .is_some_and(|s| s.placements.iter().any(|view| view.rollout.is_some()));
+    let who = app.who();
+    // Without an open rollout nothing on the screen moves by itself.
+    let time = match &app.snapshot {
+        Some(snapshot) if open => {
+            format!("{} UTC", text::time_of_day(snapshot.engine.now_ms))
+        }
+        _ => String::new(),
+    };
+    let used: usize = left.iter().map(|span| text::width(&span.content)).sum();
+    let both = format!("{who}  {time}");
+    let fits = used + text::width(&both) + 2 <= usize::from(area.width);
+    row(canvas, area, left, if fits { both.trim() } else { &time });
+}
+
+fn of_placement(theme: &Theme, view: &PlacementView) -> Vec<Span<'static>> {
+    let place = &view.placement;
+    let badge = theme.environment(place.environment.as_str(), view.protected);
+    let mut spans = vec![
+        Span::styled(
+            format!("[{}]", place.environment.as_str().to_uppercase()),
+            badge,
+        ),
+        Span::styled(format!(" {}  ", place.service), theme.style(Role::Title)),
+    ];
+    match &view.rollout {
+        None => {
+            let stable = view.stable.as_ref().map_or_else(
+                || "no version".to_owned(),
+                |stable| stable.version.to_string(),
+            );
+            spans.push(Span::styled(stable, theme.style(Role::Stable)));
+            spans.push(Span::styled("  no rollout open", theme.style(Role::Muted)));
+        }
+        Some(open) => {
+            spans.push(Span::styled(
+                open.release.version.to_string(),
+                theme.style(Role::Canary),
+            ));
+            if let Some(from) = &open.from {
+                let text = format!(" {} {}", theme.symbols.from, from.version);
+                spans.push(Span::styled(text, theme.style(Role::Stable)));
+            }
+            let (word, style) = word(theme, view, open);
+            spans.push(Span::raw("  "));
+            spans.push(Span::styled(word, style));
+            spans.push(Span::styled(
+                format!("  {}", open.number),
+                theme.style(Role::Muted),
+            ));
+        }
+    }
+    spans
+}
+
+/// The rollout's state in capitals.
+fn word(theme: &Theme, view: &PlacementView, open: &RolloutView) -> (String, Style) {
+    let share = view.traffic.wanted_percent.unwrap_or(0.0);
+    let kind = match open.kind {
+        RolloutKind::Deploy => "CANARY",
+        RolloutKind::Rollback => "ROLLBACK",
+    };
+    let text = match open.phase {
+        PhaseView::Starting => "STARTING".to_owned(),
+        PhaseView::Smoking => "SMOKE TEST".to_owned(),
+        PhaseView::Reverting => "TAKING BACK".to_owned(),
+        PhaseView::Shifting | PhaseView::Soaking => format!("{kind} {share:.0}%{}", step(open)),
+    };
+    match (&open.hold, open.phase) {
+        (_, PhaseView::Reverting) => (text, loud(theme, Role::Fail)),
+        (Some(_), _) => (format!("{text}  HELD"), loud(theme, Role::Warn)),
+        (None, _) => (text, theme.style(Role::Running)),
+    }
+}
+
+fn step(open: &RolloutView) -> String {
+    let steps: Vec<_> = open
+        .stages
+        .iter()
+        .filter(|stage| stage.name.as_str().ends_with('%'))
+        .collect();
+    let at = steps
+        .iter()
+        .position(|stage| matches!(stage.state, StageState::Running | StageState::Held));
+    match at {
+        Some(at) if steps.len() > 1 => format!(" step {}/{}", at + 1, steps.len()),
+        _ => String::new(),
+    }
+}
+
+/// The one thing a person must know now, and how loudly.
+fn matter(app: &App) -> Option<(String, Role)> {
+    if let Some(stale) = app.stale() {
+        return Some((stale, Role::Fail));
+    }
+    let snapshot = app.snapshot.as_ref()?;
+    if let Some(why) = &snapshot.engine.history_trouble {
+        let text = format!("HISTORY NOT WRITTEN: {why}. Only abort and hold are possible");
+        return Some((text, Role::Fail));
+    }
+    if snapshot.engine.newer {
+        let text = "LOOKING ONLY: a newer Wheelhouse wrote this history";
+        return Some((text.to_owned(), Role::Warn));
+    }
+    let view = app.view()?;
+    if let Some(open) = &view.rollout {
+        if open.phase == PhaseView::Reverting {
+            return Some((format!("TAKING BACK: {}", open.because), Role::Fail));
+        }
+        if let Some(hold) = &open.hold {
+            let text = hold.text.as_str();
+            let text = text.strip_prefix("held ").unwrap_or(text);
+            return Some((format!("HELD {text}"), Role::Warn));
+        }
+        if open.verdict == crate::model::verdict::VerdictClass::Fail {
+            return Some((format!("FAILING: {}", open.because), Role::Fail));
+        }
+    }
+    let peer = view
+        .peers
+        .iter()
+        .find_map(|peer| Some((&peer.name, peer.trouble.as_ref()?)));
+    if let Some((name, trouble)) = peer {
+        return Some((format!("{name}: {trouble}"), Role::Warn));
+    }
+    if app.differs() {
+        let text = "the engine runs with another configuration than this console read";
+        return Some((text.to_owned(), Role::Warn));
+    }
+    None
+}
+
+pub(super) fn banner(app: &App, canvas: &mut Canvas<'_, '_>, area: Rect) {
+    let theme = canvas.theme;
+    let cells = usize::from(area.width);
+    match matter(app) {
+        Some((said, role)) => {
+            let mark = match role {
+                Role::Fail => theme.symbols.failed,
+                _ => theme.symbols.held,
+            };
+            let said = format!(" {mark} {said} ");
+            let said = text::left(&said, cells, &theme.symbols);
+            let line = Line::styled(said, loud(theme, role));
+            canvas.frame.render_widget(line, area);
+        }
+        None => row(canvas, area, tabs(app, theme), ""),
+    }
+}
+
+fn tabs(app: &App, theme: &Theme) -> Vec<Span<'static>> {
+    let mut spans = vec![Span::raw(" ")];
+    for pane in Pane::ALL {
+        let here = pane == app.focus;
+        let style = match here {
+            true => theme.selection(),
+            false => theme.style(Role::Muted),
+        };
+        spans.push(Span::styled(
+            format!(" {} {} ", pane.number(), pane.name()),
+            style,
+        ));
+    }
+    spans
+}
+
+pub(super) fn guide(app: &App, canvas: &mut Canvas<'_, '_>, area: Rect) {
+    let Some(said) = app.guide_text() else {
+        return;
+    };
+    let theme = canvas.theme;
+    let cells = usize::from(area.width).saturating_sub(2).max(1);
+    let style = loud(theme, Role::Accent);
+    let rows = text::wrap(&said, cells);
+    for (n, line) in rows.into_iter().take(usize::from(area.height)).enumerate() {
+        let line = text::left(&format!(" {line}"), usize::from(area.width), &theme.symbols);
+        let row = Rect {
+            y: area.y + n as u16,
+            height: 1,
+            ..area
+        };
+        canvas.frame.render_widget(Line::styled(line, style), row);
+    }
+}
+
+pub(super) fn footer(app: &App, canvas: &mut Canvas<'_, '_>, area: Rect) {
+    let [keys, state] = ratatui::layout::Layout::vertical([
+        ratatui::layout::Constraint::Length(1),
+        ratatui::layout::Constraint::Length(1),
+    ])
+    .areas(area);
+    let hints = hints(app, canvas.theme, usize::from(area.width));
+    row(canvas, keys, hints, "");
+    if let Some(toast) = app.toast_text() {
+        let said = text::fit(
+            &format!(" {toast}"),
+            usize::from(area.width),
+            &canvas.theme.symbols,
+        );
+        let style = canvas.theme.style(Role::Warn);
+        row(canvas, state, vec![Span::styled(said, style)], "");
+        return;
+    }
+    let last = app.last_record();
+    let peers = peers(app, canvas.theme);
+    let room = usize::from(area.width).saturating_sub(text::width(&peers) + 3);
+    let last = text::fit(&format!(" {last}"), room, &canvas.theme.symbols);
+    let muted = canvas.theme.style(Role::Muted);
+    row(canvas, state, vec![Span::styled(last, muted)], &peers);
+}
+
+fn hints(app: &App, theme: &Theme, cells: usize) -> Vec<Span<'static>> {
+    let all = [
+        (Action::Promote, "promote"),
+        (Action::Abort, "abort"),
+        (Action::Rollback, "rollback"),
+        (Action::Hold, app.hold_word()),
+        (Action::NextPane, "pane"),
+        (Action::Zoom, "zoom"),
+        (Action::Search, "search"),
+        (Action::Filter, "filter"),
+        (Action::Follow, "follow"),
+        (Action::Palette, "command"),
+        (Action::Help, "help"),
+        (Action::Quit, "quit"),
+    ];
+    // What is left out first when it grows narrow.
+    let wanted = |action| match action {
+        Action::Follow | Action::Filter => cells >= 110,
+        Action::NextPane => cells >= 90,
+        Action::Zoom => cells >= 84,
+        Action::Search => cells >= 76,
+        _ => true,
+    };
+    let mut spans = vec![Span::raw(" ")];
+    for (action, name) in all.into_iter().filter(|(action, _)| wanted(*action)) {
+        let Some(key) = app.keymap.key(action) else {
+            continue;
+        };
+        let muted = theme.style(Role::Muted);
+        let (key_style, name_style) = match app.why_not(action) {
+            Some(_) => (muted, muted),
+            None => (theme.style(Role::KeyHint), theme.style(Role::Fg)),
+        };
+        spans.push(Span::styled(key.to_string(), key_style));
+        spans.push(Span::styled(format!(" {name}  "), name_style));
+    }
+    spans
+}
+
+fn peers(app: &App, theme: &Theme) -> String {
+    let Some(view) = app.view() else {
+        return String::new();
+    };
+    let dot = format!(" {} ", theme.symbols.dot);
+    let words = view.peers.iter().map(|peer| match peer.trouble {
+        Some(_) => format!("{} TROUBLE", peer.name),
+        None => format!("{} ok", peer.name),
+    });
+    words.collect::<Vec<_>>().join(&dot)
+}
+
+/// All there is on a screen without room for panes: one line of state, and the two keys that
+/// must always work.
+pub(super) fn tiny(app: &App, canvas: &mut Canvas<'_, '_>) {
+    let theme = canvas.theme;
+    let area = canvas.frame.area();
+    let state = match (app.stale(), app.view()) {
+        (Some(stale), _) => stale,
+        (None, Some(view)) => {
+            let env = view.placement.environment.as_str().to_uppercase();
+            format!(
+                "[{env}] {} {}",
+                view.placement.service,
+                fleet::state(theme, view).0
+            )
+        }
+        (None, None) => leave::open(app.snapshot.as_deref()),
+    };
+    let (width, height) = (area.width, area.height);
+    let lines = [
+        state,
+        format!("too small: have {width}x{height}, need 60x16"),
+        "A abort  H hold  q quit".to_owned(),
+        app.toast_text().unwrap_or_default(),
+    ];
+    for (n, line) in lines.iter().take(usize::from(height)).enumerate() {
+        let line = text::fit(line, usize::from(width), &theme.symbols);
+        let row = Rect {
+            y: area.y + n as u16,
+            height: 1,
+            ..area
+        };
+        canvas.frame.render_widget(Line::raw(line), row);
+    }
+}

@@ -1,0 +1,5 @@
+//! Small things drawn in several panes.
+
+pub mod bar;
+pub mod ring;
+pub mod text;
