@@ -7,6 +7,7 @@ mod config;
 mod console;
 mod context;
 mod demo;
+mod docker;
 mod doctor;
 mod engine;
 mod exit;
@@ -15,12 +16,17 @@ mod history;
 mod host;
 mod log;
 mod look;
+mod metrics;
 mod print;
+mod runbook;
 mod wait;
 
 use clap::{Args, Parser, Subcommand};
+use color_eyre::config::HookBuilder;
 use context::Context;
 pub use exit::Exit;
+use exit::Failure;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 /// Steer deployments from a terminal. Without a command: the console.
@@ -53,7 +59,7 @@ enum Command {
     /// Play the whole story on this machine: a good release, a bad one, and the way back
     Demo(demo::DemoArgs),
     /// Roll out a version
-    Deploy(act::DeployArgs),
+    Deploy(act::deploy::DeployArgs),
     /// Go forward now
     Promote(act::PromoteArgs),
     /// Stop automatic progress
@@ -64,6 +70,8 @@ enum Command {
     Abort(act::ActArgs),
     /// Go to an earlier version at once
     Rollback(act::RollbackArgs),
+    /// Write a line into the timeline
+    Note(act::NoteArgs),
     /// Say how everything stands
     Status(look::StatusArgs),
     /// Print what happens, line by line
@@ -83,6 +91,8 @@ enum Command {
     Config(config::ConfigCommand),
     /// Check that everything can be reached and is fit to carry a rollout
     Doctor,
+    /// The commands back to stable without Wheelhouse, from what is recorded now
+    Runbook(runbook::RunbookArgs),
     /// HAProxy's side
     #[command(subcommand)]
     Haproxy(haproxy::HaproxyCommand),
@@ -91,8 +101,24 @@ enum Command {
     DemoService(demo::ServiceArgs),
 }
 
+/// Makes a panic a report that helps to mend it. The console puts a hook of its own before it,
+/// which gives the terminal back first.
+fn report_panics() {
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let builder = match plain || !std::io::stderr().is_terminal() {
+        true => HookBuilder::blank(),
+        false => HookBuilder::default(),
+    };
+    let told = "This is a bug in Wheelhouse. Rollouts stay as they are: the engine's history knows \
+                every step, and a restarted engine goes on from there.";
+    if let Err(error) = builder.panic_section(told).install() {
+        print::error(&format!("panics will be reported without a trace: {error}"));
+    }
+}
+
 /// Runs the command line and says how it ended.
 pub fn main() -> Exit {
+    report_panics();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -121,24 +147,35 @@ pub fn main() -> Exit {
     exit
 }
 
+/// Whether somebody can look and type.
+fn is_terminal() -> bool {
+    std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
+}
+
 async fn dispatch(context: Context, command: Option<Command>) -> Exit {
     let ended = match command {
+        None if !is_terminal() => Err(Failure::new(
+            Exit::Usage,
+            "the console needs a terminal; without one use `wheelhouse watch`, or `--help`",
+        )),
         None => console::run(&context).await,
         Some(Command::Demo(args)) => demo::run(args).await,
-        Some(Command::Deploy(args)) => act::deploy(&context, args).await,
+        Some(Command::Deploy(args)) => act::deploy::run(&context, args).await,
         Some(Command::Promote(args)) => act::promote(&context, args).await,
         Some(Command::Hold(args)) => act::hold(&context, args).await,
         Some(Command::Resume(args)) => act::resume(&context, args).await,
         Some(Command::Abort(args)) => act::abort(&context, args).await,
         Some(Command::Rollback(args)) => act::rollback(&context, args).await,
+        Some(Command::Note(args)) => act::note(&context, args).await,
         Some(Command::Status(args)) => look::status(&context, args).await,
         Some(Command::Watch(args)) => look::watch(&context, args).await,
         Some(Command::Wait(args)) => wait::run(&context, args).await,
         Some(Command::History(args)) => history::run(&context, args).await,
         Some(Command::Engine(command)) => engine::run(&context, command).await,
         Some(Command::Host(args)) => host::run(&context, args).await,
-        Some(Command::Config(command)) => config::run(&context, &command),
+        Some(Command::Config(command)) => config::run(&context, &command).await,
         Some(Command::Doctor) => doctor::run(&context).await,
+        Some(Command::Runbook(args)) => runbook::run(&context, &args),
         Some(Command::Haproxy(command)) => haproxy::run(&context, &command),
         Some(Command::DemoService(args)) => demo::serve(args).await,
     };

@@ -1,3 +1,8 @@
-//! The demo: a service worth deploying.
+//! The demo: a service worth deploying, a load worth watching, and a story told with both.
 
+pub mod guide;
+pub mod load;
 pub mod service;
+pub mod stage;
+pub mod story;
+pub mod teller;

@@ -10,9 +10,13 @@
 //! | [`engine`], [`analysis`] | pure: what to record, what it means, what is outstanding; the judge |
 //! | [`driver`] | the order of things: `turn` (pure) and the tasks around it |
 //! | [`history`] | the local history file, hash-chained |
+//! | [`balancer`], [`runtime`], [`metrics`], [`probe`] | adapters behind [`ports`], one file per real system |
 //! | [`balancer`], [`runtime`], [`probe`] | adapters behind [`ports`], one file per real system |
+//! | [`secret`] | fetches what a reference to a secret leads to, when it is needed |
 //! | [`host`] | the embedded default |
+//! | [`lease`] | which engine steers a target |
 //! | [`view`] | state and world as plain data for screens and `--json` |
+//! | [`runbook`] | pure: the way back to stable by hand, from the records |
 //! | [`link`], [`console`], [`cli`], [`config`] | how people reach it |
 //! | [`sim`] | a seeded world that drives `driver::turn` through every fault |
 //! | [`demo`] | the story a newcomer sees first |
@@ -26,20 +30,20 @@ pub mod analysis;
 pub mod balancer;
 pub mod cli;
 pub mod config;
+pub mod console;
 pub mod demo;
 pub mod driver;
 pub mod engine;
 pub mod history;
 pub mod host;
+pub mod lease;
 pub mod link;
+pub mod metrics;
 pub mod model;
 pub mod ports;
 pub mod probe;
+pub mod runbook;
 pub mod runtime;
+pub mod secret;
+pub mod sim;
 pub mod view;
-pub mod balancer;
-pub mod demo;
-pub mod host;
-pub mod model;
-pub mod ports;
-pub mod runtime;

@@ -49,6 +49,8 @@ impl HttpProbe {
             .redirect(redirect::Policy::none())
             .pool_max_idle_per_host(0)
             .http1_only()
+            // It speaks no TLS; without this the system's certificates would have to be there.
+            .tls_certs_only([])
             .build()
             .expect("invariant: a client without TLS and DNS settings can always be built");
         Self { client }

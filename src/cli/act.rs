@@ -1,5 +1,7 @@
 //! `deploy`, `promote`, `hold`, `resume`, `abort`, `rollback`: never prompt, never start an engine.
 
+pub(super) mod deploy;
+
 use super::context::{self, Context, ask, unexpected};
 use super::exit::{Ended, Exit, Failure};
 use super::print;
@@ -15,12 +17,16 @@ use clap::Args;
 pub(super) struct Target {
     /// The service
     service: ServiceName,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// Where; and how it is confirmed.
+#[derive(Debug, Clone, Args)]
+struct Place {
     /// The environment
     #[arg(short, long, value_name = "ENV")]
     environment: EnvName,
-    /// Why, for the history
-    #[arg(long)]
-    reason: Option<String>,
     /// Say what would be done, to the end, and do nothing
     #[arg(long)]
     dry_run: bool,
@@ -29,12 +35,18 @@ pub(super) struct Target {
     confirm: Option<String>,
 }
 
+/// What the history keeps beside a command.
 #[derive(Debug, Clone, Args)]
-pub(super) struct DeployArgs {
-    #[command(flatten)]
-    target: Target,
-    /// The version
-    version: Version,
+struct Why {
+    /// Why, for the history
+    #[arg(long)]
+    reason: Option<String>,
+}
+
+impl Why {
+    fn reason(&self) -> Option<Clean> {
+        self.reason.as_deref().map(Clean::new)
+    }
 }
 
 #[derive(Debug, Clone, Args)]
@@ -65,6 +77,8 @@ pub(super) struct ResumeArgs {
 pub(super) struct ActArgs {
     #[command(flatten)]
     target: Target,
+    #[command(flatten)]
+    why: Why,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -74,18 +88,19 @@ pub(super) struct RollbackArgs {
     /// To this version; the previous verified one when absent
     #[arg(long, value_name = "VERSION")]
     to: Option<Version>,
+    #[command(flatten)]
+    why: Why,
 }
 
-pub(super) async fn deploy(context: &Context, args: DeployArgs) -> Ended {
-    let version = args.version;
-    carry_out(context, args.target, None, |placement, reason, _| {
-        CommandRequest::Deploy {
-            placement,
-            version: version.clone(),
-            reason,
-        }
-    })
-    .await
+#[derive(Debug, Clone, Args)]
+pub(super) struct NoteArgs {
+    /// The service
+    service: ServiceName,
+    /// The environment
+    #[arg(short, long, value_name = "ENV")]
+    environment: EnvName,
+    /// The line
+    text: String,
 }
 
 pub(super) async fn promote(context: &Context, args: PromoteArgs) -> Ended {
@@ -94,7 +109,7 @@ pub(super) async fn promote(context: &Context, args: PromoteArgs) -> Ended {
         (false, Some(percent)) => PromoteTo::Percent(percent),
         (false, None) => PromoteTo::Next,
     };
-    let make = |placement, _, revision| CommandRequest::Promote {
+    let make = |placement, revision| CommandRequest::Promote {
         placement,
         to,
         revision,
@@ -103,12 +118,13 @@ pub(super) async fn promote(context: &Context, args: PromoteArgs) -> Ended {
 }
 
 pub(super) async fn hold(context: &Context, args: ActArgs) -> Ended {
-    let make = |placement, reason, _| CommandRequest::Hold { placement, reason };
-    carry_out(context, args.target, None, make).await
+    let reason = args.why.reason();
+    let make = |placement| CommandRequest::Hold { placement, reason };
+    carry_out_at_once(context, args.target, make).await
 }
 
 pub(super) async fn resume(context: &Context, args: ResumeArgs) -> Ended {
-    let make = |placement, _, revision| CommandRequest::Resume {
+    let make = |placement, revision| CommandRequest::Resume {
         placement,
         revision,
     };
@@ -116,20 +132,49 @@ pub(super) async fn resume(context: &Context, args: ResumeArgs) -> Ended {
 }
 
 pub(super) async fn abort(context: &Context, args: ActArgs) -> Ended {
-    let make = |placement, reason, _| CommandRequest::Abort { placement, reason };
-    carry_out(context, args.target, None, make).await
+    let reason = args.why.reason();
+    let make = |placement| CommandRequest::Abort { placement, reason };
+    carry_out_at_once(context, args.target, make).await
 }
 
 pub(super) async fn rollback(context: &Context, args: RollbackArgs) -> Ended {
-    let to = args.to;
-    carry_out(context, args.target, None, |placement, reason, _| {
+    let (to, reason) = (args.to, args.why.reason());
+    carry_out(context, args.target, None, |placement, _| {
         CommandRequest::Rollback {
             placement,
             to: to.clone(),
-            reason,
+            reason: reason.clone(),
         }
     })
     .await
+}
+
+pub(super) async fn note(context: &Context, args: NoteArgs) -> Ended {
+    let (service, environment) = (&args.service, &args.environment);
+    let (placement, client) = reach(context, service, environment).await?;
+    let text = Clean::new(&args.text);
+    let command = CommandRequest::Note { placement, text };
+    send(context, &client, command).await
+}
+
+/// Abort and hold: tier 1 everywhere and without a revision, so nothing is read before, and no
+/// valid configuration is needed. The engine keeps room for exactly this one request where all
+/// places are taken.
+async fn carry_out_at_once(
+    context: &Context,
+    target: Target,
+    make: impl FnOnce(Placement) -> CommandRequest,
+) -> Ended {
+    let client = context.connect_to_stop().await?;
+    let command = make(Placement {
+        service: target.service.clone(),
+        environment: target.place.environment.clone(),
+    });
+    if target.place.dry_run {
+        return dry_run(context, &client, command).await;
+    }
+    confirm(&target.place, command.verb(), Tier::One)?;
+    send(context, &client, command).await
 }
 
 /// Reads what the command would do, confirms it by the rules, and does it. The revision is the
@@ -138,27 +183,36 @@ async fn carry_out(
     context: &Context,
     target: Target,
     revision: Option<u64>,
-    make: impl Fn(Placement, Option<Clean>, u64) -> CommandRequest,
+    make: impl Fn(Placement, u64) -> CommandRequest,
 ) -> Ended {
-    let loaded = context.load()?;
-    let placement = context::placement(&loaded, &target.service, &target.environment)?;
-    let client = context.connect(&loaded).await?;
-    let reason = target.reason.as_deref().map(Clean::new);
-    let of = |revision| make(placement.clone(), reason.clone(), revision);
-    if target.dry_run {
-        return dry_run(context, &client, of(revision.unwrap_or(0))).await;
+    let (placement, client) = reach(context, &target.service, &target.place.environment).await?;
+    let of = |revision| make(placement.clone(), revision);
+    let command = of(revision.unwrap_or(0));
+    if target.place.dry_run {
+        return dry_run(context, &client, command).await;
     }
-    let preview = preview(
-        &client,
-        Request::Preview {
-            command: of(revision.unwrap_or(0)),
-        },
-    )
-    .await?;
-    confirm(&target, &preview)?;
-    let command = of(revision.unwrap_or(preview.revision));
-    match ask(&client, Request::Command { command }).await? {
-        Reply::Answer { answer } => answered(context, &answer),
+    let preview = preview(&client, Request::Preview { command }).await?;
+    confirm(&target.place, preview.verb.as_str(), preview.tier)?;
+    send(context, &client, of(revision.unwrap_or(preview.revision))).await
+}
+
+async fn reach(
+    context: &Context,
+    service: &ServiceName,
+    environment: &EnvName,
+) -> Result<(Placement, Client), Failure> {
+    let loaded = context.load()?;
+    let placement = context::placement(&loaded, service, environment)?;
+    Ok((placement, context.connect(&loaded).await?))
+}
+
+async fn send(context: &Context, client: &Client, command: CommandRequest) -> Ended {
+    answered(context, &answer(client, command).await?)
+}
+
+async fn answer(client: &Client, command: CommandRequest) -> Result<Answer, Failure> {
+    match ask(client, Request::Command { command }).await? {
+        Reply::Answer { answer } => Ok(answer),
         _ => Err(unexpected()),
     }
 }
@@ -170,17 +224,17 @@ async fn preview(client: &Client, request: Request) -> Result<Preview, Failure> 
     }
 }
 
-fn confirm(target: &Target, preview: &Preview) -> Result<(), Failure> {
-    let name = target.environment.as_str();
-    let given = target.confirm.as_deref();
-    match (preview.tier, given) {
+fn confirm(place: &Place, verb: &str, tier: Tier) -> Result<(), Failure> {
+    let name = place.environment.as_str();
+    let given = place.confirm.as_deref();
+    match (tier, given) {
         (_, Some(other)) if other != name => Err(Failure::new(
             Exit::Refused,
             format!("--confirm {other} does not name the environment {name}"),
         )),
         (Tier::Two, None) => Err(Failure::new(
             Exit::Refused,
-            format!("{} in {name} asks for --confirm {name}", preview.verb),
+            format!("{verb} in {name} asks for --confirm {name}"),
         )),
         _ => Ok(()),
     }
@@ -196,6 +250,12 @@ fn answered(context: &Context, answer: &Answer) -> Ended {
         } => {
             if !context.json {
                 print::line(&format!("{number} accepted, revision {revision}"));
+            }
+            Ok(Exit::Done)
+        }
+        Answer::Begun { number } => {
+            if !context.json {
+                print::line(&format!("{number} was begun by this request already"));
             }
             Ok(Exit::Done)
         }

@@ -1,54 +1,80 @@
 //! Puts an engine together: configuration → adapters, history, driver, socket.
 
+mod leases;
+pub(super) mod reload;
+mod side;
+
+use super::docker;
 use super::exit::{Exit, Failure};
+use super::runbook;
 use crate::balancer::Balancer;
 use crate::balancer::embedded::EmbeddedBalancer;
-use crate::balancer::haproxy::{HaproxyBalancer, HaproxyOptions};
-use crate::config::{BalancerSettings, Config, Loaded, RuntimeSettings};
-use crate::driver::{Clock, EngineHandle, Peers, Shell, ShellOptions};
-use crate::history::{History, HistoryError, HistoryReader, HistoryWriter, Holder, RolloutRef};
+use crate::balancer::haproxy::{HaproxyBalancer, HaproxyOptions, HttpLog};
+use crate::config::{
+    BalancerSettings, Config, HaproxySettings, Home, Loaded, Ownership, RuntimeSettings,
+};
+use crate::driver::{Clock, Peers, Shell, ShellOptions};
+use crate::history::{History, HistoryError, HistoryReader, HistoryWriter, Holder};
 use crate::host::wire::BackendBody;
-use crate::link::wire::{CommandRequest, Reply, Request};
-use crate::link::{EngineSide, Peer, ServerHello, ServerOptions, Trouble, own_uid};
-use crate::model::command::Command;
+use crate::link::{Access, Limits, MachineAccounts, Peer, ServerHello, ServerOptions, own_uid};
+use crate::metrics::prometheus::Prometheus;
 use crate::model::input::EngineInfo;
 use crate::model::service::ServiceSpec;
-use crate::model::{Actor, BalancerName, Clean, Placement, RuntimeName, ServerName, State};
-use crate::ports::Runtime as _;
+use crate::model::{
+    BalancerName, Clean, Effect, LogAddress, MetricsName, Placement, RuntimeName, State,
+};
 use crate::probe::HttpProbe;
 use crate::runtime::Runtime;
+use crate::runtime::docker::DockerRuntime;
 use crate::runtime::host::HostRuntime;
-use crate::view::snapshot::Attached;
-use crate::view::{About, Snapshot};
+use crate::view::About;
+use leases::Leases;
+pub(super) use side::Side;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, RwLock, Weak};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// The adapters a configuration names.
 #[derive(Clone)]
 pub(super) struct World {
-    runtimes: Arc<BTreeMap<RuntimeName, Runtime>>,
-    balancers: Arc<BTreeMap<(Placement, BalancerName), Balancer>>,
+    runtimes: Arc<BTreeMap<RuntimeName, Arc<Runtime>>>,
+    balancers: Arc<BTreeMap<(Placement, BalancerName), Arc<Balancer>>>,
+    /// Logs of HAProxys, kept while a balancer uses them.
+    logs: Arc<BTreeMap<LogAddress, Weak<HttpLog>>>,
+    metrics: Arc<BTreeMap<MetricsName, Arc<Prometheus>>>,
     probe: Arc<HttpProbe>,
+    leases: Arc<Leases>,
+    /// What they were made of.
+    config: Arc<Config>,
 }
 
 impl Peers for World {
     type Balancer = Balancer;
     type Runtime = Runtime;
+    type Metrics = Prometheus;
     type Probe = HttpProbe;
 
     fn balancer(&self, placement: &Placement, name: &BalancerName) -> Option<&Balancer> {
-        self.balancers.get(&(placement.clone(), name.clone()))
+        let key = (placement.clone(), name.clone());
+        self.balancers.get(&key).map(|balancer| &**balancer)
     }
 
     fn runtime(&self, name: &RuntimeName) -> Option<&Runtime> {
-        self.runtimes.get(name)
+        self.runtimes.get(name).map(|runtime| &**runtime)
+    }
+
+    fn metrics(&self, name: &MetricsName) -> Option<&Prometheus> {
+        self.metrics.get(name).map(|source| &**source)
     }
 
     fn probe(&self) -> &HttpProbe {
         &self.probe
+    }
+
+    async fn permit(&self, effect: &Effect) -> Result<(), Clean> {
+        self.leases.permit(effect).await
     }
 }
 
@@ -60,31 +86,104 @@ pub(super) fn host_socket(state_dir: &Path) -> PathBuf {
 impl World {
     /// Makes an adapter for every peer; connects to none.
     pub(super) fn new(config: &Config, state_dir: &Path) -> Result<Self, Failure> {
+        Self::build(config, state_dir, None)
+    }
+
+    /// The same for a configuration read anew. Adapters whose settings are the same are kept with
+    /// what they know; so are those that nothing names any more, for an open rollout may.
+    fn renewed(&self, config: &Config, state_dir: &Path) -> Result<Self, Failure> {
+        Self::build(config, state_dir, Some(self))
+    }
+
+    fn build(config: &Config, state_dir: &Path, old: Option<&Self>) -> Result<Self, Failure> {
         let failed = |error: &dyn std::error::Error| Failure::because(Exit::Config, error);
-        let mut runtimes = BTreeMap::new();
+        let mut runtimes = old.map_or_else(BTreeMap::new, |old| (*old.runtimes).clone());
         for (name, settings) in config.runtimes() {
-            let RuntimeSettings::Host { socket } = settings;
-            let socket = socket.clone().unwrap_or_else(|| host_socket(state_dir));
-            let host = HostRuntime::new(&socket).map_err(|error| failed(&error))?;
-            runtimes.insert(name.clone(), Runtime::Host(host));
+            let is_same = |old: &Self| old.config.runtime(name) == Some(settings);
+            if old.is_some_and(is_same) {
+                continue;
+            }
+            let runtime = match settings {
+                RuntimeSettings::Host { socket } => {
+                    let socket = socket.clone().unwrap_or_else(|| host_socket(state_dir));
+                    let host = HostRuntime::new(&socket).map_err(|error| failed(&error))?;
+                    Runtime::Host(host)
+                }
+                RuntimeSettings::Docker(docker) => {
+                    let options = docker::options(name, docker);
+                    let options = options.map_err(|error| failed(&error))?;
+                    Runtime::Docker(DockerRuntime::new(options))
+                }
+            };
+            runtimes.insert(name.clone(), Arc::new(runtime));
         }
-        let mut balancers = BTreeMap::new();
+        let mut logs = old.map_or_else(BTreeMap::new, |old| (*old.logs).clone());
+        let mut balancers = old.map_or_else(BTreeMap::new, |old| (*old.balancers).clone());
         for spec in config.specs() {
             for backend in &spec.balancers {
                 let Some(settings) = config.balancer(&backend.balancer) else {
                     continue;
                 };
                 let key = (spec.placement.clone(), backend.balancer.clone());
-                let balancer = balancer(config, settings, spec, &backend.balancer, state_dir)?;
-                balancers.insert(key, balancer);
+                if old.is_some_and(|old| old.has_same(config, spec, &backend.balancer)) {
+                    continue;
+                }
+                let log = log_of(settings, &mut logs);
+                let name = &backend.balancer;
+                let balancer = balancer(config, settings, spec, name, state_dir, log)?;
+                balancers.insert(key, Arc::new(balancer));
             }
         }
+        let mut metrics = old.map_or_else(BTreeMap::new, |old| (*old.metrics).clone());
+        for (name, settings) in config.metrics() {
+            let source = super::metrics::adapter(name, settings);
+            let source = source.map_err(|error| failed(&error))?;
+            metrics.insert(name.clone(), Arc::new(source));
+        }
         Ok(Self {
+            metrics: Arc::new(metrics),
             runtimes: Arc::new(runtimes),
             balancers: Arc::new(balancers),
+            logs: Arc::new(logs),
             probe: Arc::new(HttpProbe::new()),
+            leases: Arc::new(Leases::new(
+                config,
+                state_dir,
+                old.map(|old| old.leases.as_ref()),
+            )),
+            config: Arc::new(config.clone()),
         })
     }
+
+    /// Whether the adapter of a balancer is made of the same settings as it would be now.
+    fn has_same(&self, config: &Config, spec: &ServiceSpec, name: &BalancerName) -> bool {
+        let Placement {
+            service,
+            environment,
+        } = &spec.placement;
+        let before = self.config.spec(service, environment).ok();
+        before.is_some_and(|before| {
+            (&before.servers, &before.balancers) == (&spec.servers, &spec.balancers)
+                && self.config.listen(&spec.placement) == config.listen(&spec.placement)
+                && self.config.balancer(name) == config.balancer(name)
+        })
+    }
+}
+
+/// The log a balancer writes to, one for all its backends.
+fn log_of(
+    settings: &BalancerSettings,
+    logs: &mut BTreeMap<LogAddress, Weak<HttpLog>>,
+) -> Option<Arc<HttpLog>> {
+    let BalancerSettings::Haproxy(HaproxySettings { log: Some(at), .. }) = settings else {
+        return None;
+    };
+    if let Some(known) = logs.get(at).and_then(Weak::upgrade) {
+        return Some(known);
+    }
+    let log = Arc::new(HttpLog::new(at.clone()));
+    logs.insert(at.clone(), Arc::downgrade(&log));
+    Some(log)
 }
 
 fn balancer(
@@ -93,6 +192,7 @@ fn balancer(
     spec: &ServiceSpec,
     name: &BalancerName,
     state_dir: &Path,
+    log: Option<Arc<HttpLog>>,
 ) -> Result<Balancer, Failure> {
     match settings {
         BalancerSettings::Host { socket } => {
@@ -122,12 +222,17 @@ fn balancer(
                 .iter()
                 .find(|backend| backend.balancer == *name);
             let state_file = backend.map(|backend| haproxy.state_file(&backend.backend));
-            Ok(Balancer::Haproxy(HaproxyBalancer::new(HaproxyOptions {
+            let adapter = HaproxyBalancer::new(HaproxyOptions {
                 name: name.clone(),
                 socket: haproxy.socket.clone(),
                 state_file: state_file.unwrap_or_else(|| haproxy.state_file.clone()),
                 shares: super::haproxy::shares(haproxy.shares),
-            })))
+                log: haproxy.log.clone(),
+            });
+            Ok(Balancer::Haproxy(match log {
+                Some(log) => adapter.with_log(log),
+                None => adapter,
+            }))
         }
     }
 }
@@ -135,6 +240,7 @@ fn balancer(
 /// An engine, ready to run.
 pub(super) struct Assembled {
     pub(super) shell: Shell<World>,
+    pub(super) keeper: runbook::Keeper,
     pub(super) side: Arc<Side>,
     pub(super) server: ServerOptions,
 }
@@ -143,7 +249,8 @@ pub(super) struct Assembled {
 const RECENT: u64 = 60;
 
 /// Opens the history, folds it, and puts the engine around it.
-pub(super) async fn assemble(loaded: &Loaded, state_dir: &Path) -> Result<Assembled, Failure> {
+pub(super) async fn assemble(loaded: &Loaded, home: &Home) -> Result<Assembled, Failure> {
+    let state_dir = &home.state_dir;
     let clock = Clock::start(0);
     let me = Peer {
         uid: own_uid(),
@@ -171,41 +278,72 @@ pub(super) async fn assemble(loaded: &Loaded, state_dir: &Path) -> Result<Assemb
         host: Clean::new(&rustix::system::uname().nodename().to_string_lossy()),
         config_hash: loaded.hash.clone(),
     };
-    let configured = loaded.config.specs().map(|spec| About {
-        placement: spec.placement.clone(),
-        protected: spec.protected,
-    });
     let options = ShellOptions {
-        configured: configured.collect(),
+        configured: placed(&loaded.config),
         state,
         recent,
         info,
         history: writer,
     };
     let (shell, handle) = Shell::new(options, world.clone());
-    let paths: Vec<_> = loaded
-        .paths
-        .iter()
-        .map(|path| path.display().to_string())
-        .collect();
-    let hello = ServerHello {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        config_path: paths.join(", "),
-        config_hash: loaded.hash.clone(),
+    let refits = shell.refits();
+    let (hello, hello_told) = watch::channel(hello(loaded));
+    let (roles, roles_told) = watch::channel(loaded.config.access().roles.clone());
+    let access = match home.ownership {
+        Ownership::Personal => Access::personal(),
+        Ownership::System => Access::by_name(roles_told, Arc::new(MachineAccounts)),
+    };
+    let (by_hand, by_hand_told) = watch::channel(runbook::access(&loaded.config, state_dir));
+    let keeper = runbook::Keeper {
+        states: handle.states(),
+        access: by_hand_told,
+        state_dir: state_dir.to_owned(),
     };
     let side = Side {
         handle,
-        config: loaded.config.clone(),
-        world,
+        by_hand,
+        hello,
+        roles,
+        refits,
+        reloading: tokio::sync::Mutex::new(()),
+        current: RwLock::new((Arc::new(loaded.clone()), world)),
         clock,
         state_dir: state_dir.to_owned(),
         stop: CancellationToken::new(),
     };
     Ok(Assembled {
         shell,
+        keeper,
         side: Arc::new(side),
-        server: ServerOptions::personal(hello),
+        server: ServerOptions {
+            hello: hello_told,
+            access,
+            limits: Limits::default(),
+        },
     })
+}
+
+/// What callers are told of an engine with this configuration.
+fn hello(loaded: &Loaded) -> ServerHello {
+    let paths: Vec<_> = loaded
+        .paths
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    ServerHello {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        config_path: paths.join(", "),
+        config_hash: loaded.hash.clone(),
+    }
+}
+
+/// What is configured.
+fn placed(config: &Config) -> Vec<About> {
+    let all = config.specs().map(|spec| About {
+        placement: spec.placement.clone(),
+        protected: spec.protected,
+    });
+    all.collect()
 }
 
 fn locked_or(error: &HistoryError) -> Failure {
@@ -221,196 +359,3 @@ fn recent(state_dir: &Path, state: &State) -> Vec<crate::model::Record> {
         .and_then(|reader| reader.records(after, RECENT as u32))
         .unwrap_or_default()
 }
-
-/// The engine as the socket sees it.
-pub(super) struct Side {
-    handle: EngineHandle,
-    config: Config,
-    world: World,
-    clock: Clock,
-    state_dir: PathBuf,
-    /// Cancelled when somebody asks the engine to stop.
-    pub(super) stop: CancellationToken,
-}
-
-impl EngineSide for Side {
-    fn snapshot(&self) -> watch::Receiver<Arc<Snapshot>> {
-        self.handle.snapshots()
-    }
-
-    async fn ask(&self, by: Actor, request: Request) -> Reply {
-        match self.reply(by, request).await {
-            Ok(reply) => reply,
-            Err(text) => Reply::Error { text },
-        }
-    }
-
-    fn attached(&self, consoles: Vec<Attached>) {
-        self.handle.attached(consoles);
-    }
-
-    fn trouble(&self, trouble: Trouble) {
-        tracing::warn!("{trouble}");
-    }
-
-    fn now_ms(&self) -> u64 {
-        self.clock.now_ms()
-    }
-}
-
-impl Side {
-    async fn reply(&self, by: Actor, request: Request) -> Result<Reply, Clean> {
-        let text = |error: &dyn std::error::Error| Clean::new(&error.to_string());
-        match request {
-            Request::Command { command } => {
-                let command = self.fill(command)?;
-                let answer = self
-                    .handle
-                    .command(by, command)
-                    .await
-                    .map_err(|e| text(&e))?;
-                Ok(Reply::Answer { answer })
-            }
-            Request::Preview { command } => self.preview(by, command, false).await,
-            Request::DryRun { command } => self.preview(by, command, true).await,
-            Request::Snapshot | Request::Watch => Ok(Reply::Snapshot {
-                snapshot: self.handle.snapshots().borrow().clone(),
-            }),
-            Request::History { limit } => {
-                let rows = self
-                    .read(move |reader| reader.list(limit.min(1_000)))
-                    .await?;
-                Ok(Reply::History { rows })
-            }
-            Request::Show { id } => self.show(&id).await,
-            Request::Logs {
-                placement,
-                server,
-                from,
-            } => self.logs(&placement, &server, from).await,
-            Request::Stop => {
-                self.stop.cancel();
-                Ok(Reply::Done)
-            }
-        }
-    }
-
-    async fn preview(
-        &self,
-        by: Actor,
-        command: CommandRequest,
-        to_the_end: bool,
-    ) -> Result<Reply, Clean> {
-        let command = self.fill(command)?;
-        let preview = self.handle.preview(by, command, to_the_end).await;
-        let preview = preview.map_err(|error| Clean::new(&error.to_string()))?;
-        Ok(Reply::Preview {
-            preview: Box::new(preview),
-        })
-    }
-
-    /// Fills in what the engine's own configuration says.
-    fn fill(&self, command: CommandRequest) -> Result<Command, Clean> {
-        let spec = |placement: &Placement| {
-            self.config
-                .spec(&placement.service, &placement.environment)
-                .map(|spec| Box::new(spec.clone()))
-                .map_err(|error| Clean::new(&error.to_string()))
-        };
-        Ok(match command {
-            CommandRequest::Deploy {
-                placement,
-                version,
-                reason,
-            } => Command::Deploy {
-                spec: spec(&placement)?,
-                version,
-                reason,
-            },
-            CommandRequest::Rollback {
-                placement,
-                to,
-                reason,
-            } => Command::Rollback {
-                spec: spec(&placement)?,
-                to,
-                reason,
-            },
-            CommandRequest::Promote {
-                placement,
-                to,
-                revision,
-            } => Command::Promote {
-                placement,
-                to,
-                revision,
-            },
-            CommandRequest::Hold { placement, reason } => Command::Hold { placement, reason },
-            CommandRequest::Resume {
-                placement,
-                revision,
-            } => Command::Resume {
-                placement,
-                revision,
-            },
-            CommandRequest::Abort { placement, reason } => Command::Abort { placement, reason },
-        })
-    }
-
-    async fn show(&self, id: &str) -> Result<Reply, Clean> {
-        let which: RolloutRef = id
-            .parse()
-            .map_err(|error: crate::history::RolloutRefError| Clean::new(&error.to_string()))?;
-        let unknown = Clean::new(&format!("the history knows no rollout {id}"));
-        let found = self.read(move |reader| reader.show(which)).await?;
-        let (row, mut records) = found.ok_or(unknown)?;
-        let first = records.len().saturating_sub(RECORDS_MAX);
-        records.drain(..first);
-        Ok(Reply::Show { row, records })
-    }
-
-    async fn logs(
-        &self,
-        placement: &Placement,
-        server: &ServerName,
-        from: u64,
-    ) -> Result<Reply, Clean> {
-        let unplaced = || Clean::new(&format!("{placement} is not in the configuration"));
-        let spec = self
-            .config
-            .spec(&placement.service, &placement.environment)
-            .map_err(|_| unplaced())?;
-        let runtime = spec
-            .runtimes
-            .first()
-            .and_then(|name| self.world.runtime(name));
-        let page = runtime
-            .ok_or_else(unplaced)?
-            .logs(placement, server, from)
-            .await;
-        let page = page.map_err(|error| error.0)?;
-        Ok(Reply::Logs {
-            next: page.next,
-            skipped: page.skipped,
-            lines: page.lines,
-        })
-    }
-
-    /// Reads the history beside the driver, which must not wait for a disk.
-    async fn read<T: Send + 'static>(
-        &self,
-        read: impl FnOnce(&HistoryReader) -> Result<T, HistoryError> + Send + 'static,
-    ) -> Result<T, Clean> {
-        let dir = self.state_dir.clone();
-        let job = move || HistoryReader::open(&dir).and_then(|reader| read(&reader));
-        let done = tokio::task::spawn_blocking(job).await;
-        match done {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(crate::history::sentence(&error)),
-            Err(_) => Err("reading the history failed".into()),
-        }
-    }
-}
-
-/// Records one reply carries at most; the frame must stay below its limit.
-const RECORDS_MAX: usize = 200;

@@ -2,9 +2,9 @@
 
 use super::exit::{Exit, Failure};
 use super::print;
-use crate::config::{self, Config, ConfigErrors, Loaded};
+use crate::config::{self, Config, ConfigErrors, Home, Loaded, Ownership};
 use crate::link::wire::{Reply, Request};
-use crate::link::{self, AskError, Client, ClientOptions, ConnectError};
+use crate::link::{self, AskError, Client, ClientOptions, HelloInfo};
 use crate::model::{EnvName, Placement, ServiceName};
 use serde_json::json;
 use std::path::PathBuf;
@@ -25,6 +25,23 @@ impl Context {
         Self { explicit, json }
     }
 
+    /// The same for the machine's engine: its file is one of those named, or the only one.
+    pub(super) fn of_system(&self) -> Result<Self, Failure> {
+        let mut explicit = self.explicit.clone();
+        if explicit.is_empty() {
+            explicit.push(config::system_file());
+        }
+        if config::ownership(&explicit) != Ownership::System {
+            let file = config::system_file();
+            let text = format!(
+                "a system engine runs with {}, so that everybody finds it: name that with --config",
+                file.display()
+            );
+            return Err(Failure::new(Exit::Usage, text));
+        }
+        Ok(Self::new(explicit, self.json))
+    }
+
     /// The configuration files in force.
     pub(super) fn paths(&self) -> Result<Vec<PathBuf>, Failure> {
         config::paths(&self.explicit).map_err(|errors| self.bad_config(&errors))
@@ -37,71 +54,92 @@ impl Context {
     }
 
     fn bad_config(&self, errors: &ConfigErrors) -> Failure {
+        let what = "the configuration is not valid";
         if self.json {
-            print::json(&errors.to_json());
+            let exit = Exit::Config.code();
+            print::json(&json!({ "error": what, "exit": exit, "faults": errors.to_json() }));
         } else {
-            for line in errors.to_string().lines() {
-                print::error(line);
-            }
+            print::to_stderr(&errors.to_string());
+            print::error(&format!("{what}; nothing was done"));
         }
-        Failure::new(
-            Exit::Config,
-            "the configuration is not valid; `wheelhouse config check` tells more",
-        )
+        Failure::told(Exit::Config)
     }
 
-    /// Where the engine keeps its socket, history and lock.
+    /// Where the engine keeps its history and lock.
     pub(super) fn state_dir(&self, loaded: &Loaded) -> Result<PathBuf, Failure> {
-        let dir = loaded.config.state_dir();
-        dir.map_err(|error| Failure::because(Exit::Config, &error))
+        Ok(self.home(loaded)?.state_dir)
+    }
+
+    /// Where the engine of this configuration lives.
+    pub(super) fn home(&self, loaded: &Loaded) -> Result<Home, Failure> {
+        let home = loaded.home();
+        home.map_err(|error| Failure::because(Exit::Config, &error))
     }
 
     /// The socket of the engine this configuration belongs to.
     pub(super) fn socket(&self, loaded: &Loaded) -> Result<PathBuf, Failure> {
-        Ok(link::socket_path(&self.state_dir(loaded)?))
+        Ok(link::socket_path(&self.home(loaded)?.socket_dir))
     }
 
     /// Connects to the engine; never starts one.
     pub(super) async fn connect(&self, loaded: &Loaded) -> Result<Client, Failure> {
-        let options = self.client_options(loaded, false);
+        Ok(self.greet(loaded).await?.0)
+    }
+
+    /// As [`Context::connect`], with what the engine says of itself and of the caller.
+    pub(super) async fn greet(&self, loaded: &Loaded) -> Result<(Client, HelloInfo), Failure> {
+        let options = ClientOptions::command(Some(loaded.hash.clone()));
         let (client, hello) = Client::connect(&self.socket(loaded)?, &options)
             .await
-            .map_err(|error| unreachable(&error))?;
+            .map_err(|error| Failure::because(Exit::Unreachable, &error))?;
+        if let Some(skew) = hello.skew(env!("CARGO_PKG_VERSION")) {
+            print::error(skew.as_str());
+        }
         if hello.differs(Some(&loaded.hash)) {
             print::error(&format!(
-                "the engine runs with another configuration ({}); restart it to use this one",
+                "the engine runs with another configuration ({}); `wheelhouse engine reload` makes it use this one",
                 hello.config_path
             ));
         }
-        Ok(client)
+        Ok((client, hello))
     }
 
-    pub(super) fn client_options(&self, loaded: &Loaded, console: bool) -> ClientOptions {
-        ClientOptions {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            config_hash: Some(loaded.hash.clone()),
-            console,
-        }
+    /// Connects to the engine even if the configuration is not valid at the moment: what stops a
+    /// rollout must not wait for somebody to mend a file.
+    pub(super) async fn connect_to_stop(&self) -> Result<Client, Failure> {
+        let paths = self.paths()?;
+        let errors = match Config::load(&paths) {
+            Ok(loaded) => return self.connect(&loaded).await,
+            Err(errors) => errors,
+        };
+        let dir = match config::ownership(&paths) {
+            Ownership::System => Some(config::runtime_dir()),
+            Ownership::Personal => config::state_dir_as_written(&paths),
+        };
+        let Some(dir) = dir else {
+            return Err(self.bad_config(&errors));
+        };
+        print::error(&format!(
+            "the configuration is not valid; asking the engine at {} all the same",
+            dir.display()
+        ));
+        let options = ClientOptions::command(None);
+        let connected = Client::connect(&link::socket_path(&dir), &options).await;
+        connected
+            .map(|(client, _)| client)
+            .map_err(|error| Failure::because(Exit::Unreachable, &error))
     }
 
     /// Says on standard error, or as JSON on standard output, why a command failed.
     pub(super) fn fail(&self, failure: &Failure) {
+        if failure.text.is_empty() {
+            return;
+        }
         match self.json {
             true => print::json(&json!({ "error": failure.text, "exit": failure.exit.code() })),
             false => print::error(failure.text.as_str()),
         }
     }
-}
-
-fn unreachable(error: &ConnectError) -> Failure {
-    let mut failure = Failure::because(Exit::Unreachable, error);
-    if let ConnectError::NotRunning { .. } = error {
-        failure = Failure::new(
-            Exit::Unreachable,
-            format!("{}; start one with `wheelhouse engine run`", failure.text),
-        );
-    }
-    failure
 }
 
 /// Asks and turns what is no reply into a failure.

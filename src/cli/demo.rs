@@ -1,10 +1,15 @@
 //! `demo` and the service it steers.
 
+use super::console::has_screen;
 use super::engine::told_to_end;
 use super::exit::{Ended, Exit, Failure};
 use super::print;
+use crate::config::Config;
+use crate::console::{self, ConsoleOptions, CtrlC, Surroundings};
+use crate::demo::guide::{self, Show};
 use crate::demo::service::{self, DemoEnd, DemoServiceOptions};
 use crate::demo::story;
+use crate::link::{self, ClientOptions};
 use clap::Args;
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -33,6 +38,9 @@ pub(super) struct ServiceArgs {
     /// Share of requests answered with an error by one version: `v3=0.05`
     #[arg(long, value_name = "VERSION=RATIO", value_parser = fault)]
     fault: Vec<(String, f64)>,
+    /// Median time to answer of one version: `v4=200`
+    #[arg(long, value_name = "VERSION=MS", value_parser = slow)]
+    slow: Vec<(String, u64)>,
     /// Not ready for this long
     #[arg(long, default_value_t = 0)]
     slow_start_ms: u64,
@@ -42,6 +50,12 @@ pub(super) struct ServiceArgs {
     /// Stop without finishing requests under way
     #[arg(long)]
     no_drain: bool,
+}
+
+fn slow(text: &str) -> Result<(String, u64), String> {
+    let (version, ms) = text.split_once('=').ok_or("expected VERSION=MS")?;
+    let ms = ms.parse().map_err(|_| format!("{ms} is no number"))?;
+    Ok((version.to_owned(), ms))
 }
 
 fn fault(text: &str) -> Result<(String, f64), String> {
@@ -56,8 +70,64 @@ fn fault(text: &str) -> Result<(String, f64), String> {
 pub(super) async fn run(args: DemoArgs) -> Ended {
     match args.unattended {
         true => unattended().await,
-        false => Ok(Exit::Usage),
+        false => attended().await,
     }
+}
+
+/// The story with a person in it: everything the demo began ends with the console.
+async fn attended() -> Ended {
+    let surroundings = Surroundings::from_env();
+    if !has_screen(&surroundings) {
+        let text = "the demo's console needs a terminal; `demo --unattended` needs none";
+        return Err(Failure::new(Exit::Usage, text));
+    }
+    let tell = |text: &str| print::line(text);
+    tell("Setting the stage: a host with three instances, an engine, 300 requests a second.");
+    let begun = Show::begin(&tell, told_to_end_once()).await;
+    let Some(show) = begun.map_err(|error| Failure::because(Exit::RolledBack, &error))? else {
+        return Err(interrupted());
+    };
+    tell(&format!(
+        "A second terminal can join: wheelhouse --config {} status",
+        show.config().display()
+    ));
+    let ended = match options(&show, surroundings) {
+        Ok(options) => console::run(options)
+            .await
+            .map_err(|error| Failure::because(Exit::Usage, &error)),
+        Err(failure) => Err(failure),
+    };
+    let tally = show.end().await;
+    tell(&format!(
+        "{} requests were sent, {} were lost; host, engine and instances have ended.",
+        tally.sent, tally.lost
+    ));
+    ended.map(|_| Exit::Done)
+}
+
+fn options(show: &Show, surroundings: Surroundings) -> Result<ConsoleOptions, Failure> {
+    let config = [show.config().to_owned()];
+    let loaded = Config::load(&config).map_err(|error| Failure::because(Exit::Config, &error))?;
+    Ok(ConsoleOptions {
+        socket: link::socket_path(&show.state_dir()),
+        client: ClientOptions::console(Some(loaded.hash)),
+        settings: loaded.config.console().clone(),
+        keys: loaded.config.keys().to_vec(),
+        surroundings,
+        theme_dir: None,
+        engine_log: Some(show.engine_log()),
+        guide: Some(Box::new(guide::line)),
+        ctrl_c: CtrlC::EndsEverything,
+    })
+}
+
+async fn told_to_end_once() {
+    told_to_end().await;
+}
+
+fn interrupted() -> Failure {
+    let text = "the demo was interrupted; everything was ended";
+    Failure::new(Exit::Held, text)
 }
 
 async fn unattended() -> Ended {
@@ -66,16 +136,10 @@ async fn unattended() -> Ended {
         let s = began.elapsed().as_secs();
         print::line(&format!("{:02}:{:02}  {text}", s / 60, s % 60));
     };
-    let interrupted = async {
-        told_to_end().await;
-    };
-    let told = story::unattended(&tell, interrupted).await;
+    let told = story::unattended(&tell, told_to_end_once()).await;
     let told = told.map_err(|error| Failure::because(Exit::RolledBack, &error))?;
     let Some(promises) = told else {
-        return Err(Failure::new(
-            Exit::Held,
-            "the demo was interrupted; everything was ended",
-        ));
+        return Err(interrupted());
     };
     for (held, text) in &promises.kept {
         tell(&format!("{} {text}", if *held { "[ok]" } else { "[!!]" }));
@@ -92,19 +156,21 @@ pub(super) async fn serve(args: ServiceArgs) -> Ended {
         .fault
         .iter()
         .find(|(version, _)| *version == args.version);
+    let slow = args
+        .slow
+        .iter()
+        .find(|(version, _)| *version == args.version);
+    let latency_ms = slow.map_or(args.latency_ms, |(_, ms)| *ms);
     let options = DemoServiceOptions {
         address: args.address,
         version: args.version,
-        latency_ms: args.latency_ms,
+        latency_ms,
         error_ratio: faulty.map_or(args.error_ratio, |(_, ratio)| *ratio),
         slow_start_ms: args.slow_start_ms,
         crash_after_ms: args.crash_after_ms,
         drain: !args.no_drain,
     };
-    let told = async {
-        told_to_end().await;
-    };
-    match service::run(options, told).await {
+    match service::run(options, told_to_end_once()).await {
         Ok(DemoEnd::Stopped) => Ok(Exit::Done),
         Ok(DemoEnd::Crashed) => Ok(Exit::RolledBack),
         Err(error) => Err(Failure::because(Exit::Unreachable, &error)),

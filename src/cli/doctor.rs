@@ -1,73 +1,60 @@
-//! `doctor`: is everything there, reachable and fit to carry a rollout?
+//! `doctor`: is everything there, reachable and fit to carry a rollout? Works with an engine and
+//! without one.
+//!
+//! One file per kind of thing that is looked at; each gives [`Finding`]s. Ends with 0 where
+//! nothing is bad, 69 where something cannot be reached, else 3: a deploy would be refused, or
+//! should be.
+
+mod engine;
+mod finding;
+mod peers;
+mod place;
+mod surge;
+mod time;
 
 use super::assemble::World;
 use super::context::Context;
 use super::exit::{Ended, Exit};
 use super::print;
-use crate::balancer::haproxy::NOTE;
-use crate::config::Loaded;
-use crate::driver::Peers;
-use crate::link::Client;
-use crate::model::service::ServiceSpec;
-use crate::model::{Clean, ServerName};
-use crate::ports::{Balancer, Runtime};
-use serde::Serialize;
-use std::net::SocketAddr;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
+use crate::config::{BalancerSettings, Config, RuntimeSettings, durations};
+use crate::model::ServiceSpec;
+use finding::{Finding, State, Subject};
 use std::time::Duration;
-use tokio::time::timeout;
 
 /// For one peer to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// One thing that was looked at.
-#[derive(Debug, Clone, Serialize)]
-struct Finding {
-    what: Clean,
-    state: State,
-    /// What was found, and the mend where one is needed.
-    text: Clean,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum State {
-    Ok,
-    Note,
-    Bad,
-}
-
-fn finding(what: &str, state: State, text: &str) -> Finding {
-    Finding {
-        what: what.into(),
-        state,
-        text: text.into(),
-    }
-}
-
 pub(super) async fn run(context: &Context) -> Ended {
     let loaded = context.load()?;
-    let state_dir = context.state_dir(&loaded)?;
-    let mut all = vec![
-        finding("version", State::Ok, env!("CARGO_PKG_VERSION")),
-        directory(&state_dir),
-        engine(context, &loaded).await,
-    ];
-    all.extend(
-        loaded
-            .warnings
-            .iter()
-            .map(|warning| finding("configuration", State::Note, &warning.to_string())),
-    );
-    let world = World::new(&loaded.config, &state_dir)?;
+    let home = context.home(&loaded)?;
+    let state_dir = &home.state_dir;
+    let mut all = vec![Subject::new("version", "version").ok(env!("CARGO_PKG_VERSION"))];
+    all.extend(place::configuration(&loaded));
+    all.extend(place::state(&home));
+    all.extend(engine::check(context, &loaded).await);
+    all.extend(encryption(&loaded.config));
+    let world = World::new(&loaded.config, state_dir)?;
     for spec in loaded.config.specs() {
-        all.extend(runtimes(&world, spec).await);
-        all.extend(balancers(&world, spec).await);
+        all.push(judging(spec));
+        all.extend(scrapes(spec));
+        let (runtimes, instances) = peers::runtimes(&world, spec).await;
+        all.extend(runtimes);
+        all.push(surge::check(spec, &instances));
+        all.extend(time::of_an_instance(spec, &instances).await);
+        all.extend(peers::balancers(&loaded.config, &world, spec).await);
+        all.extend(peers::metrics(&world, spec).await);
     }
     report(context, &all);
-    let bad = all.iter().any(|finding| finding.state == State::Bad);
-    Ok(if bad { Exit::RolledBack } else { Exit::Done })
+    Ok(exit(&all))
+}
+
+fn exit(all: &[Finding]) -> Exit {
+    let has = |state| all.iter().any(|finding| finding.state == state);
+    match (has(State::Unreachable), has(State::Bad)) {
+        (true, _) => Exit::Unreachable,
+        (false, true) => Exit::Refused,
+        (false, false) => Exit::Done,
+    }
 }
 
 fn report(context: &Context, all: &[Finding]) {
@@ -79,100 +66,99 @@ fn report(context: &Context, all: &[Finding]) {
         let mark = match finding.state {
             State::Ok => "ok  ",
             State::Note => "note",
-            State::Bad => "BAD ",
+            State::Bad | State::Unreachable => "BAD ",
         };
         print::line(&format!("[{mark}] {}: {}", finding.what, finding.text));
     }
 }
 
-fn directory(dir: &Path) -> Finding {
-    let name = "state directory";
-    let Ok(meta) = std::fs::symlink_metadata(dir) else {
-        let text = format!("{} will be made at the first start", dir.display());
-        return finding(name, State::Ok, &text);
-    };
-    let mode = meta.permissions().mode() & 0o777;
-    let mine = meta.uid() == rustix::process::getuid().as_raw();
-    let text = format!("{} mode {mode:o}", dir.display());
-    match (mine, mode & 0o077) {
-        (true, 0) => finding(name, State::Ok, &text),
-        (true, _) => finding(name, State::Bad, &format!("{text}; chmod 700 it")),
-        (false, _) => finding(
-            name,
-            State::Bad,
-            &format!("{text} is not yours; set state_dir"),
-        ),
-    }
-}
-
-async fn engine(context: &Context, loaded: &Loaded) -> Finding {
-    let Ok(socket) = context.socket(loaded) else {
-        return finding("engine", State::Bad, "its socket is unknown; set state_dir");
-    };
-    match Client::connect(&socket, &context.client_options(loaded, false)).await {
-        Ok((_, hello)) if hello.differs(Some(&loaded.hash)) => {
-            let text = format!("{} runs another configuration; restart it", hello.version);
-            finding("engine", State::Bad, &text)
-        }
-        Ok((_, hello)) => finding("engine", State::Ok, &format!("{} answers", hello.version)),
-        Err(error) => {
-            let text = format!("{error}; start one with `wheelhouse engine run`");
-            finding("engine", State::Note, &text)
-        }
-    }
-}
-
-async fn runtimes(world: &World, spec: &ServiceSpec) -> Vec<Finding> {
-    let mut all = Vec::new();
-    for name in &spec.runtimes {
-        let what = format!("{} runtime {name}", spec.placement);
-        let Some(runtime) = world.runtime(name) else {
-            continue;
-        };
-        let found = match timeout(PATIENCE, runtime.read(&spec.placement)).await {
-            Ok(Ok(reading)) => {
-                let text = format!("answers, {} instances", reading.instances.len());
-                finding(&what, State::Ok, &text)
-            }
-            Ok(Err(error)) => {
-                let text = format!("{error}; is `wheelhouse host` running?");
-                finding(&what, State::Bad, &text)
-            }
-            Err(_) => finding(&what, State::Bad, "no answer within 3 s; see its process"),
-        };
-        all.push(found);
-    }
+/// How peers are reached: over a socket of this machine, or encrypted, or else.
+fn encryption(config: &Config) -> Vec<Finding> {
+    let runtimes = config.runtimes().map(|(_, settings)| match settings {
+        RuntimeSettings::Host { .. } => 1,
+        RuntimeSettings::Docker(_) => 0,
+    });
+    let balancers = config.balancers().map(|(_, settings)| match settings {
+        BalancerSettings::Host { .. } | BalancerSettings::Haproxy(_) => 1,
+    });
+    let count: usize = runtimes.chain(balancers).sum();
+    let text = format!("{count} peers are reached over Unix sockets of this machine");
+    let mut all = vec![Subject::new("tls", "encryption").ok(&text)];
+    all.extend(config.metrics().map(|(name, settings)| {
+        let subject = Subject::new("tls", &format!("metrics {name}"));
+        over_network(&subject, &settings.url)
+    }));
     all
 }
 
-async fn balancers(world: &World, spec: &ServiceSpec) -> Vec<Finding> {
-    let servers: Vec<(ServerName, SocketAddr)> = spec
-        .servers
-        .iter()
-        .map(|server| (server.name.clone(), server.address))
-        .collect();
-    let mut all = Vec::new();
-    for backend in &spec.balancers {
-        let what = format!("{} balancer {}", spec.placement, backend.balancer);
-        let Some(balancer) = world.balancer(&spec.placement, &backend.balancer) else {
-            continue;
-        };
-        match timeout(PATIENCE, balancer.inspect(backend, &servers)).await {
-            Ok(Ok(lines)) if lines.is_empty() => {
-                all.push(finding(&what, State::Ok, "fit to carry a rollout"));
-            }
-            Ok(Ok(lines)) => all.extend(lines.iter().map(|line| {
-                let noted = line.as_str().starts_with(NOTE);
-                let state = if noted { State::Note } else { State::Bad };
-                finding(&what, state, line.as_str())
-            })),
-            Ok(Err(error)) => all.push(finding(&what, State::Bad, &error.to_string())),
-            Err(_) => all.push(finding(
-                &what,
-                State::Bad,
-                "no answer within 3 s; see its process",
+/// Plain text is for this machine alone.
+fn over_network(subject: &Subject, url: &str) -> Finding {
+    let host = reqwest::Url::parse(url);
+    let scheme = host.as_ref().map_or("", |url| url.scheme()).to_owned();
+    let host = host.ok().and_then(|url| url.host_str().map(str::to_owned));
+    let is_here = host.as_deref().is_some_and(|host| {
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let address = bare.parse::<std::net::IpAddr>();
+        bare == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    });
+    match (scheme.as_str(), is_here) {
+        ("https", _) => subject.ok("is asked over TLS"),
+        (_, true) => subject.ok("is asked on this machine, in plain text"),
+        _ => subject.note("is asked in plain text over a network; put TLS in front, use https"),
+    }
+}
+
+/// How old what is confirmed may be.
+fn scrapes(spec: &ServiceSpec) -> Vec<Finding> {
+    let sources = spec.metrics.iter().map(|source| {
+        let what = format!("{} metrics {}", spec.placement, source.name);
+        let subject = Subject::new("metrics.scrape", &what);
+        let (scrape, window) = (
+            durations::text(source.scrape_ms),
+            durations::text(source.window_ms),
+        );
+        let text = format!("scraped every {scrape}, asked about the last {window}");
+        match source.scrape_ms > spec.analysis.interval_ms * 3 {
+            true => subject.note(&format!(
+                "{text}; each judgement sees the same samples several times: lower scrape_interval"
             )),
+            false => subject.ok(&text),
         }
+    });
+    sources.collect()
+}
+
+/// What the judge will have to go by.
+fn judging(spec: &ServiceSpec) -> Finding {
+    let subject = Subject::new("judge", &format!("{} judge", spec.placement));
+    let analysis = &spec.analysis;
+    let limits = [
+        (analysis.error_ratio.is_some(), "errors"),
+        (
+            analysis.error_ratio_vs_stable.is_some(),
+            "errors against stable",
+        ),
+        (analysis.latency_p99_ms.is_some(), "p99"),
+        (
+            analysis.latency_p99_vs_stable.is_some(),
+            "p99 against stable",
+        ),
+        (analysis.mean_ms.is_some(), "mean"),
+        (analysis.mean_vs_stable.is_some(), "mean against stable"),
+        (analysis.infrastructure_health.is_some(), "own probes"),
+    ];
+    let judged: Vec<_> = limits
+        .iter()
+        .filter(|(is_judged, _)| *is_judged)
+        .map(|(_, word)| *word)
+        .collect();
+    let every = durations::text(analysis.interval_ms);
+    let has_errors = analysis.error_ratio.is_some() || analysis.error_ratio_vs_stable.is_some();
+    match has_errors {
+        true => subject.ok(&format!("every {every} by {}", judged.join(", "))),
+        false => subject.note(&format!(
+            "every {every} without a limit on errors ({}); set analysis.error_ratio",
+            judged.join(", ")
+        )),
     }
-    all
 }

@@ -55,7 +55,8 @@ impl Termination for Exit {
     }
 }
 
-/// Why a command could not do its work: a text for people and a code for scripts.
+/// Why a command could not do its work: a text for people, empty when they were told already, and
+/// a code for scripts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Failure {
     pub(super) exit: Exit,
@@ -68,6 +69,11 @@ impl Failure {
             exit,
             text: Clean::new(text.as_ref()),
         }
+    }
+
+    /// For what people were told already.
+    pub(super) fn told(exit: Exit) -> Self {
+        Self::new(exit, "")
     }
 
     /// From an error with all its causes.

@@ -5,8 +5,8 @@ use super::exit::{Ended, Exit, Failure};
 use super::print;
 use crate::balancer::haproxy::{self, Snippet};
 use crate::config::{BalancerSettings, Shares};
-use crate::model::ServiceName;
-use crate::model::service::ServiceSpec;
+use crate::model::service::{Backend, ServiceSpec};
+use crate::model::{BalancerName, ServiceName};
 use clap::Subcommand;
 use std::net::SocketAddr;
 
@@ -19,11 +19,18 @@ pub(super) enum HaproxyCommand {
         /// Where HAProxy listens for it
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
         listen: SocketAddr,
+        /// Only what this balancer needs; all of them by default
+        #[arg(long, value_name = "NAME")]
+        balancer: Option<BalancerName>,
     },
 }
 
 pub(super) fn run(context: &Context, command: &HaproxyCommand) -> Ended {
-    let HaproxyCommand::Snippet { service, listen } = command;
+    let HaproxyCommand::Snippet {
+        service,
+        listen,
+        balancer,
+    } = command;
     let loaded = context.load()?;
     let specs = loaded
         .config
@@ -31,7 +38,8 @@ pub(super) fn run(context: &Context, command: &HaproxyCommand) -> Ended {
         .filter(|spec| spec.placement.service == *service);
     let mut printed = false;
     for spec in specs {
-        for backend in &spec.balancers {
+        let asked = |backend: &&Backend| balancer.as_ref().is_none_or(|b| *b == backend.balancer);
+        for backend in spec.balancers.iter().filter(asked) {
             if let Some(BalancerSettings::Haproxy(settings)) =
                 loaded.config.balancer(&backend.balancer)
             {
@@ -45,7 +53,7 @@ pub(super) fn run(context: &Context, command: &HaproxyCommand) -> Ended {
         false => Err(Failure::new(
             Exit::Config,
             format!(
-                "{service} stands behind no balancer of kind \"haproxy\" in this configuration"
+                "{service} stands behind no such balancer of kind \"haproxy\" in this configuration"
             ),
         )),
     }
@@ -53,11 +61,12 @@ pub(super) fn run(context: &Context, command: &HaproxyCommand) -> Ended {
 
 fn print_one(
     spec: &ServiceSpec,
-    backend: &crate::model::service::Backend,
+    backend: &Backend,
     settings: &crate::config::HaproxySettings,
     listen: SocketAddr,
 ) {
-    print::line(&format!("# {} for Wheelhouse", spec.placement));
+    let (placement, balancer) = (&spec.placement, &backend.balancer);
+    print::line(&format!("# {placement} on {balancer} for Wheelhouse"));
     print::line(&haproxy::snippet(&Snippet {
         socket: &settings.socket,
         state_file: &settings.state_file(&backend.backend),
@@ -67,6 +76,7 @@ fn print_one(
         health_status: spec.health.status,
         servers: &spec.servers,
         shares: shares(settings.shares),
+        log: settings.log.as_ref(),
     }));
 }
 

@@ -4,12 +4,16 @@ use super::context::{Context, ask, unexpected};
 use super::exit::{Ended, Exit, Failure};
 use super::print;
 use crate::config::Loaded;
-use crate::history::{self, HistoryReader, Integrity, RolloutRef};
+use crate::history::{
+    self, BackupError, Existing, ExportError, HistoryReader, Integrity, RolloutRef,
+};
 use crate::link::wire::{Reply, Request};
 use crate::model::entry::DeploymentRow;
-use crate::model::{Record, State};
+use crate::model::{Clean, Record, State};
 use crate::view::{timeline_row, words};
 use clap::{Args, Subcommand, ValueEnum};
+use std::io::{BufWriter, ErrorKind};
+use std::path::{Path, PathBuf};
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct HistoryArgs {
@@ -35,6 +39,14 @@ enum HistoryCommand {
     },
     /// Check every record, projection and checkpoint
     Verify,
+    /// Copy all of it, also while an engine writes, and prove the copy
+    Backup {
+        /// Where the copy is to be
+        file: PathBuf,
+        /// Take the place of a file that is there already
+        #[arg(long)]
+        force: bool,
+    },
     /// Every record, one per line
     Export {
         /// The format
@@ -55,6 +67,13 @@ pub(super) async fn run(context: &Context, args: HistoryArgs) -> Ended {
         Some(HistoryCommand::List { limit }) => list(context, &loaded, limit).await,
         Some(HistoryCommand::Show { id }) => show(context, &loaded, &id).await,
         Some(HistoryCommand::Verify) => verify(context, &loaded),
+        Some(HistoryCommand::Backup { file, force }) => {
+            let existing = match force {
+                true => Existing::Replace,
+                false => Existing::Keep,
+            };
+            backup(context, &loaded, &file, existing)
+        }
         Some(HistoryCommand::Export {
             format: Format::Jsonl,
         }) => export(context, &loaded),
@@ -153,7 +172,7 @@ fn shown_by_file(
     let found = reader(context, loaded)?.show(which);
     found
         .map_err(|error| Failure::because(Exit::Unreachable, &error))?
-        .ok_or_else(|| Failure::new(Exit::Usage, format!("the history knows no rollout {id}")))
+        .ok_or_else(|| Failure::new(Exit::Refused, format!("the history knows no rollout {id}")))
 }
 
 /// Checks the file itself, whether an engine runs or not.
@@ -182,6 +201,36 @@ fn verify(context: &Context, loaded: &Loaded) -> Ended {
     } else {
         Exit::RolledBack
     })
+}
+
+fn backup(context: &Context, loaded: &Loaded, file: &Path, existing: Existing) -> Ended {
+    let made = history::backup(&context.state_dir(loaded)?, file, existing);
+    let report = made.map_err(|error| {
+        let exit = match &error {
+            BackupError::Exists { .. } | BackupError::Itself { .. } => Exit::Refused,
+            BackupError::NoName { .. } => Exit::Usage,
+            BackupError::NotWhole { .. } => Exit::RolledBack,
+            BackupError::History(_) | BackupError::Io { .. } => Exit::Unreachable,
+        };
+        let why = match &error {
+            BackupError::NotWhole { report } => verdict(&report.integrity).1,
+            _ => return Failure::because(exit, &error),
+        };
+        Failure::new(exit, format!("{error}: {why}"))
+    })?;
+    match context.json {
+        true => print::json(&serde_json::json!({
+            "file": file,
+            "records": report.records,
+            "deployments": report.deployments,
+        })),
+        false => print::line(&format!(
+            "{} holds {} records and is whole",
+            Clean::new(&file.to_string_lossy()),
+            report.records
+        )),
+    }
+    Ok(Exit::Done)
 }
 
 fn verdict(integrity: &Integrity) -> (&'static str, String) {
@@ -214,8 +263,11 @@ fn verdict(integrity: &Integrity) -> (&'static str, String) {
 }
 
 fn export(context: &Context, loaded: &Loaded) -> Ended {
-    let mut out = std::io::stdout().lock();
-    let written = reader(context, loaded)?.export_jsonl(&mut out);
-    written.map_err(|error| Failure::because(Exit::Unreachable, &error))?;
-    Ok(Exit::Done)
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    match reader(context, loaded)?.export_jsonl(&mut out) {
+        Ok(_) => Ok(Exit::Done),
+        // As everywhere: a reader that has enough ends the output, not the command.
+        Err(ExportError::Write(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(Exit::Done),
+        Err(error) => Err(Failure::because(Exit::RolledBack, &error)),
+    }
 }

@@ -7,11 +7,13 @@ use crate::history::HistoryReader;
 use crate::link::Client;
 use crate::link::wire::{Reply, Request};
 use crate::model::verdict::RuleState;
-use crate::model::{EnvName, Seq, ServiceName};
+use crate::model::{Actor, EnvName, Role, Seq, ServiceName};
 use crate::view::Snapshot;
 use crate::view::snapshot::{InstanceRow, MetricRow, PlacementView, RolloutView};
 use crate::view::words;
 use clap::Args;
+use serde::Serialize;
+use serde_json::json;
 use std::sync::Arc;
 
 #[derive(Debug, Clone, Args)]
@@ -35,14 +37,28 @@ pub(super) struct WatchArgs {
     plain: bool,
 }
 
+/// What `status --json` prints.
+#[derive(Serialize)]
+struct Status<'a> {
+    #[serde(flatten)]
+    snapshot: &'a Snapshot,
+    you: You<'a>,
+}
+
+/// Whom the engine takes the caller for.
+#[derive(Serialize)]
+struct You<'a> {
+    actor: &'a Actor,
+    role: Role,
+}
+
 /// How everything stands; from the history file where no engine answers.
 pub(super) async fn status(context: &Context, args: StatusArgs) -> Ended {
     let loaded = context.load()?;
-    let client = match context.connect(&loaded).await {
-        Ok(client) => client,
+    let (client, hello) = match context.greet(&loaded).await {
+        Ok(greeted) => greeted,
         Err(failure) => {
-            last_known(context, &context.state_dir(&loaded)?);
-            return Err(failure);
+            return Err(last_known(context, &context.state_dir(&loaded)?, failure));
         }
     };
     let mut snapshot = snapshot(&client).await?;
@@ -57,8 +73,19 @@ pub(super) async fn status(context: &Context, args: StatusArgs) -> Ended {
     };
     Arc::make_mut(&mut snapshot).placements.retain(wanted);
     match context.json {
-        true => print::json(&*snapshot),
-        false => print_snapshot(&snapshot),
+        true => print::json(&Status {
+            snapshot: &snapshot,
+            you: You {
+                actor: &hello.you,
+                role: hello.role,
+            },
+        }),
+        false => {
+            if hello.role == Role::Viewer {
+                print::line(&format!("you are {}, a viewer: you may look", hello.you));
+            }
+            print_snapshot(&snapshot);
+        }
     }
     let held = |view: &PlacementView| {
         view.rollout
@@ -73,19 +100,21 @@ pub(super) async fn status(context: &Context, args: StatusArgs) -> Ended {
 }
 
 /// Without an engine the history still says what was deployed last.
-fn last_known(context: &Context, state_dir: &std::path::Path) {
+fn last_known(context: &Context, state_dir: &std::path::Path, failure: Failure) -> Failure {
     let rows = HistoryReader::open(state_dir).and_then(|reader| reader.list(5));
     let Ok(rows) = rows else {
-        return;
+        return failure;
     };
     if context.json {
-        print::json(&rows);
-        return;
+        let (text, exit) = (failure.text, failure.exit);
+        print::json(&json!({ "error": text, "exit": exit.code(), "deployments": rows }));
+        return Failure::told(exit);
     }
     print::error("no engine answers; the newest deployments by the history file:");
     for row in rows {
         print::line(&super::history::line(&row));
     }
+    failure
 }
 
 pub(super) async fn snapshot(client: &Client) -> Result<Arc<Snapshot>, Failure> {
@@ -98,6 +127,9 @@ pub(super) async fn snapshot(client: &Client) -> Result<Arc<Snapshot>, Failure> 
 fn print_snapshot(snapshot: &Snapshot) {
     if let Some(why) = &snapshot.engine.history_trouble {
         print::line(&format!("!! the history cannot be written: {why}"));
+    }
+    for row in &snapshot.engine.read_only {
+        print::line(&format!("!! {}", row.why));
     }
     if snapshot.placements.is_empty() {
         print::line("no service is configured here; see config.example.toml");

@@ -21,8 +21,13 @@ pub(super) fn json(value: &impl Serialize) {
 
 /// Prints a line for people to standard error.
 pub(super) fn error(text: &str) {
+    to_stderr(&format!("wheelhouse: {text}"));
+}
+
+/// Prints a text as it is to standard error; editors find `file:line` only at a line's beginning.
+pub(super) fn to_stderr(text: &str) {
     let mut out = io::stderr().lock();
-    if writeln!(out, "wheelhouse: {text}").is_err() {
+    if writeln!(out, "{text}").is_err() {
         tracing::debug!("nobody reads the errors any more");
     }
 }

@@ -27,6 +27,9 @@ const END: Duration = Duration::from_secs(15);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Ports a demo uses in a row: the proxy's and six servers'.
 const PORTS: u16 = 7;
+/// Where they are looked for. Linux gives outgoing connections ports from 32,768 on.
+const FIRST_PORT: u16 = 20_000;
+const PORT_RANGE: u16 = 12_000;
 
 /// Why there is no stage.
 #[derive(Debug, thiserror::Error)]
@@ -147,6 +150,11 @@ impl Stage {
         self.dir.join("state")
     }
 
+    /// The engine's own log.
+    pub fn engine_log(&self) -> PathBuf {
+        log_file(&self.dir, "engine")
+    }
+
     /// The engine's process, for tests that end it.
     pub fn engine_pid(&self) -> Option<u32> {
         self.engine.id()
@@ -197,11 +205,7 @@ impl Stage {
         let deadline = Instant::now() + START;
         let socket = link::socket_path(&self.state_dir());
         let host = self.state_dir().join("host.sock");
-        let options = ClientOptions {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            config_hash: None,
-            console: false,
-        };
+        let options = ClientOptions::command(None);
         loop {
             let listens = tokio::net::UnixStream::connect(&host).await.is_ok();
             if listens && Client::connect(&socket, &options).await.is_ok() {
@@ -223,11 +227,12 @@ impl Stage {
     }
 }
 
-/// Finds ports in a row that nobody listens on now.
+/// Finds ports in a row that nobody listens on now, below those that the system gives to outgoing
+/// connections: an instance that starts later must find its port still free.
 fn free_ports() -> Option<SocketAddr> {
     let free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
-    let offset = (std::process::id() % 1_000) as u16 * 20;
-    let candidates = (0..1_000_u16).map(|n| 20_000 + (offset + n * PORTS) % 20_000);
+    let offset = (std::process::id() % 1_000) as u16 * PORTS;
+    let candidates = (0..1_000_u16).map(|n| FIRST_PORT + (offset + n * PORTS) % PORT_RANGE);
     let first = candidates
         .into_iter()
         .find(|first| (0..PORTS).all(|n| free(first + n)))?;
@@ -267,13 +272,17 @@ contains = "version"
 [service.{SERVICE}.env.{ENVIRONMENT}]
 
 [canary]
-steps = [10, 25, 50, 100]
+steps = [10, {{ weight = 25, pause = true }}, 50, 100]
 soak = "{soak}s"
-min_requests = 100
+min_requests = 200
 
+# The story is about errors; a busy machine must not tell another one.
 [analysis]
 interval = "1s"
 error_ratio = 0.03
+latency_p99_vs_stable = 4.0
+mean_vs_stable = 4.0
+infrastructure_health = 0.7
 "#
     )
 }
@@ -346,5 +355,23 @@ async fn end(child: &mut Child) -> bool {
 fn forget(dir: &Path) {
     if let Err(error) = std::fs::remove_dir_all(dir) {
         tracing::warn!("{} was not removed: {error}", dir.display());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_lie_below_those_of_outgoing_connections() {
+        let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
+        let outgoing = range.ok().and_then(|text| {
+            let first = text.split_whitespace().next()?;
+            first.parse::<u16>().ok()
+        });
+        let last = FIRST_PORT + PORT_RANGE - 1 + PORTS;
+        assert!(last < outgoing.unwrap_or(32_768), "up to {last}");
+        let found = free_ports().expect("free ports");
+        assert!((FIRST_PORT..=last).contains(&found.port()), "{found}");
     }
 }

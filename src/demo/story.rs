@@ -1,43 +1,21 @@
 //! The story: a good release goes out, a bad one is taken back, and there is a way back from
-//! everything. Told unattended as plain lines, or as a guide beside a person's own console.
+//! everything. Told unattended as plain lines; [`guide`](super::guide) tells it beside a person's console.
 
 use super::load::{Load, Tally};
-use super::stage::{BAD_VERSION, ENVIRONMENT, Pace, SERVICE, Stage, StageError};
+use super::stage::{BAD_VERSION, Pace, Stage};
+use super::teller::{StoryError, Teller, turned};
 use crate::history::{self, Integrity};
-use crate::link::wire::{CommandRequest, Reply, Request};
-use crate::link::{Client, ClientOptions, socket_path};
-use crate::model::command::{Answer, PromoteTo};
-use crate::model::{Placement, RolloutNumber, Status, Version};
-use crate::view::Snapshot;
+use crate::link::wire::CommandRequest;
+use crate::model::Status;
+use crate::model::command::PromoteTo;
 use crate::view::snapshot::{PhaseView, PlacementView};
 use std::future::Future;
-use std::sync::Arc;
-use std::time::Duration;
-use tokio::time::timeout;
+use std::pin::{Pin, pin};
 
 /// Requests per second of the story.
 pub const REQUESTS_PER_S: u32 = 300;
-/// For one request to the engine.
-const ASK: Duration = Duration::from_secs(10);
-/// For one scene; the longest is a canary of four steps.
-const SCENE: Duration = Duration::from_secs(75);
 /// The bad version must not have answered for this long at the end.
 const SILENCE_MS: u64 = 1_000;
-
-/// Why a story broke off.
-#[derive(Debug, thiserror::Error)]
-pub enum StoryError {
-    /// The stage.
-    #[error(transparent)]
-    Stage(#[from] StageError),
-    /// The engine could not be asked, or answered otherwise than the story goes.
-    #[error("{0}")]
-    Turned(String),
-}
-
-fn turned(text: impl Into<String>) -> StoryError {
-    StoryError::Turned(text.into())
-}
 
 /// What a story promised, and what became of it.
 #[derive(Debug, Clone)]
@@ -53,114 +31,6 @@ impl Promises {
     }
 }
 
-/// A connection to the story's engine.
-#[derive(Debug)]
-pub struct Teller {
-    client: Client,
-    placement: Placement,
-}
-
-impl Teller {
-    /// Connects to a stage's engine.
-    ///
-    /// # Errors
-    /// When it does not answer.
-    pub async fn connect(stage: &Stage) -> Result<Self, StoryError> {
-        let options = ClientOptions {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            config_hash: None,
-            console: false,
-        };
-        let socket = socket_path(&stage.state_dir());
-        let (client, _) = Client::connect(&socket, &options)
-            .await
-            .map_err(|error| turned(error.to_string()))?;
-        let placement = format!("{SERVICE}@{ENVIRONMENT}")
-            .parse()
-            .map_err(|error: crate::model::NameError| turned(error.to_string()))?;
-        Ok(Self { client, placement })
-    }
-
-    /// The story's service, where it runs.
-    pub fn placement(&self) -> &Placement {
-        &self.placement
-    }
-
-    /// Sends a command and expects it to be accepted.
-    ///
-    /// # Errors
-    /// When it is refused or not answered.
-    pub async fn command(&self, command: CommandRequest) -> Result<RolloutNumber, StoryError> {
-        let verb = command.verb();
-        match self.client.ask(Request::Command { command }, ASK).await {
-            Ok(Reply::Answer {
-                answer: Answer::Accepted { number, .. },
-            }) => Ok(number),
-            Ok(other) => Err(turned(format!("{verb}: {other:?}"))),
-            Err(error) => Err(turned(format!("{verb}: {error}"))),
-        }
-    }
-
-    /// Deploys a version.
-    ///
-    /// # Errors
-    /// As [`Teller::command`].
-    pub async fn deploy(&self, version: &str) -> Result<RolloutNumber, StoryError> {
-        let version: Version = version
-            .parse()
-            .map_err(|error: crate::model::NameError| turned(error.to_string()))?;
-        let placement = self.placement.clone();
-        self.command(CommandRequest::Deploy {
-            placement,
-            version,
-            reason: None,
-        })
-        .await
-    }
-
-    /// Waits until the placement's view is as wanted, at most one scene long.
-    ///
-    /// # Errors
-    /// When it does not become so, or the engine goes away.
-    pub async fn until(
-        &self,
-        what: &str,
-        mut wanted: impl FnMut(&PlacementView) -> bool,
-    ) -> Result<Arc<Snapshot>, StoryError> {
-        let watch = self.client.watch(ASK).await;
-        let mut snapshots = watch.map_err(|error| turned(error.to_string()))?;
-        let waits = async {
-            while let Some(snapshot) = snapshots.next().await {
-                if snapshot.placement(&self.placement).is_some_and(&mut wanted) {
-                    return Ok(snapshot);
-                }
-            }
-            Err(turned(self.client.why_ended().as_str()))
-        };
-        match timeout(SCENE, waits).await {
-            Ok(ended) => ended,
-            Err(_) => Err(turned(format!(
-                "waited {} s for {what} in vain",
-                SCENE.as_secs()
-            ))),
-        }
-    }
-
-    /// Waits for a rollout's end and says how it ended.
-    ///
-    /// # Errors
-    /// As [`Teller::until`].
-    pub async fn ended(&self, number: RolloutNumber) -> Result<(Status, String), StoryError> {
-        let closed =
-            |view: &PlacementView| view.last.as_ref().is_some_and(|last| last.number == number);
-        let snapshot = self.until(&format!("the end of {number}"), closed).await?;
-        let view = snapshot.placement(&self.placement);
-        let last = view.and_then(|view| view.last.as_ref());
-        last.map(|last| (last.status, last.because.to_string()))
-            .ok_or_else(|| turned("the engine forgot a rollout"))
-    }
-}
-
 /// Tells the whole story without a terminal. `tell` gets its lines; `interrupted` ends it early,
 /// and everything with it.
 ///
@@ -170,7 +40,10 @@ pub async fn unattended(
     tell: &(dyn Fn(&str) + Send + Sync),
     interrupted: impl Future<Output = ()>,
 ) -> Result<Option<Promises>, StoryError> {
-    let stage = Stage::set(Pace { soak_s: 10 }).await?;
+    let mut interrupted = pin!(interrupted);
+    let Some(stage) = set_stage(interrupted.as_mut()).await? else {
+        return Ok(None);
+    };
     let told = tokio::select! {
         told = all_scenes(&stage, tell) => Some(told),
         () = interrupted => None,
@@ -191,6 +64,21 @@ pub async fn unattended(
         .kept
         .push((gone, "nothing is left behind".to_owned()));
     Ok(Some(promises))
+}
+
+/// Sets the stage. Interrupted, it strikes it again: `None`.
+pub(super) async fn set_stage(
+    interrupted: Pin<&mut impl Future<Output = ()>>,
+) -> Result<Option<Stage>, StoryError> {
+    let mut setting = pin!(Stage::set(Pace { soak_s: 10 }));
+    tokio::select! {
+        biased;
+        () = interrupted => {
+            setting.await?.strike().await;
+            Ok(None)
+        }
+        stage = setting.as_mut() => Ok(Some(stage?)),
+    }
 }
 
 async fn all_scenes(
@@ -246,7 +134,7 @@ async fn scenes(
     })
 }
 
-async fn first_deploy(
+pub(super) async fn first_deploy(
     teller: &Teller,
     tell: &(dyn Fn(&str) + Send + Sync),
 ) -> Result<(), StoryError> {
@@ -357,7 +245,7 @@ async fn rollback(
 ) -> Result<bool, StoryError> {
     let placement = teller.placement().clone();
     let number = teller
-        .command(CommandRequest::Rollback {
+        .begin(CommandRequest::Rollback {
             placement,
             to: None,
             reason: None,

@@ -7,10 +7,22 @@ use std::fmt::Write;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-#[derive(Debug, Default)]
+/// Statuses that are told from the start: a series first seen at 12 has no increase.
+const FROM_THE_START: [u16; 2] = [200, 500];
+
+#[derive(Debug)]
 struct Counts {
     by_status: BTreeMap<u16, u64>,
     latency: Histogram,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self {
+            by_status: FROM_THE_START.map(|status| (status, 0)).into(),
+            latency: Histogram::default(),
+        }
+    }
 }
 
 /// Requests by status, and how long they took.
@@ -36,7 +48,7 @@ impl Metrics {
         );
         for (status, count) in &counts.by_status {
             text.push_str(&format!(
-                "http_requests_total{{version=\"{version}\",status=\"{status}\"}} {count}\n"
+                "http_requests_total{{version=\"{version}\",code=\"{status}\"}} {count}\n"
             ));
         }
         histogram(&mut text, version, &counts.latency);
@@ -78,13 +90,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn counts_begin_at_zero() {
+        let text = Metrics::default().text("2.0");
+        for code in ["200", "500"] {
+            let line = format!("http_requests_total{{version=\"2.0\",code=\"{code}\"}} 0");
+            assert!(text.contains(&line), "{line} in\n{text}");
+        }
+    }
+
+    #[test]
     fn buckets_are_cumulative_and_end_with_all_requests() {
         let metrics = Metrics::default();
         metrics.count(StatusCode::OK, Duration::from_millis(7));
         metrics.count(StatusCode::INTERNAL_SERVER_ERROR, Duration::from_secs(60));
         let text = metrics.text("2.0");
         for line in [
-            "http_requests_total{version=\"2.0\",status=\"500\"} 1",
+            "http_requests_total{version=\"2.0\",code=\"500\"} 1",
             "http_request_duration_seconds_bucket{version=\"2.0\",le=\"0.005\"} 0",
             "http_request_duration_seconds_bucket{version=\"2.0\",le=\"0.01\"} 1",
             "http_request_duration_seconds_bucket{version=\"2.0\",le=\"+Inf\"} 2",

@@ -1,0 +1,265 @@
+//! The story with a person in it: releases arrive by themselves, the person steers, and one line
+//! says what there is to see and which key to try.
+//!
+//! What the line says and what arrives next are functions of what the screen shows, so the story
+//! goes on whatever the person does.
+
+use super::load::{Load, Tally};
+use super::stage::{BAD_VERSION, SERVICE, Stage};
+use super::story::{REQUESTS_PER_S, first_deploy, set_stage};
+use super::teller::{StoryError, Teller};
+use crate::model::{RolloutKind, Status};
+use crate::view::Snapshot;
+use crate::view::snapshot::{ClosedView, PhaseView, PlacementView, RolloutView};
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+const FIRST: &str = "v1";
+const GOOD: &str = "v2";
+const LAST: &str = "v4";
+/// Between the end of one rollout and the next release: time to read why it ended.
+const PAUSE: Duration = Duration::from_secs(6);
+
+/// A stage under load, and the releases that arrive on it.
+#[derive(Debug)]
+pub struct Show {
+    stage: Stage,
+    load: Load,
+    arrivals: JoinHandle<Result<(), StoryError>>,
+}
+
+impl Show {
+    /// Sets the stage, brings the first version up and puts the load on it; `None` when it was
+    /// interrupted. `tell` hears what is being waited for.
+    ///
+    /// # Errors
+    /// When the stage cannot be set; nothing is left behind then.
+    pub async fn begin(
+        tell: &(dyn Fn(&str) + Send + Sync),
+        interrupted: impl Future<Output = ()>,
+    ) -> Result<Option<Self>, StoryError> {
+        let mut interrupted = pin!(interrupted);
+        let Some(stage) = set_stage(interrupted.as_mut()).await? else {
+            return Ok(None);
+        };
+        let opened = tokio::select! {
+            opened = opened(&stage, tell) => opened.map(Some),
+            () = interrupted => Ok(None),
+        };
+        match opened {
+            Ok(Some(teller)) => Ok(Some(Self {
+                load: Load::start(stage.listen(), REQUESTS_PER_S),
+                arrivals: tokio::spawn(arrive(teller)),
+                stage,
+            })),
+            Ok(None) => {
+                stage.strike().await;
+                Ok(None)
+            }
+            Err(error) => {
+                stage.strike().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// The configuration file, for a second terminal.
+    pub fn config(&self) -> &Path {
+        self.stage.config()
+    }
+
+    /// Where engine and host keep everything.
+    pub fn state_dir(&self) -> PathBuf {
+        self.stage.state_dir()
+    }
+
+    /// The engine's own log.
+    pub fn engine_log(&self) -> PathBuf {
+        self.stage.engine_log()
+    }
+
+    /// Ends everything and tells what became of the requests.
+    pub async fn end(self) -> Tally {
+        self.arrivals.abort();
+        let tally = self.load.stop().await;
+        self.stage.strike().await;
+        tally
+    }
+}
+
+async fn opened(stage: &Stage, tell: &(dyn Fn(&str) + Send + Sync)) -> Result<Teller, StoryError> {
+    let teller = Teller::connect(stage).await?;
+    first_deploy(&teller, tell).await?;
+    Ok(teller)
+}
+
+/// Deploys each release when the story has come to it. A refusal (somebody was quicker) is met by
+/// looking again.
+async fn arrive(teller: Teller) -> Result<(), StoryError> {
+    loop {
+        teller.when(|view| arriving(view).is_some()).await?;
+        sleep(PAUSE).await;
+        let snapshot = teller.when(|_| true).await?;
+        let view = snapshot.placement(teller.placement());
+        if let Some(version) = view.and_then(arriving)
+            && let Err(refused) = teller.deploy(version).await
+        {
+            tracing::info!("{version} comes later: {refused}");
+        }
+    }
+}
+
+/// The release that comes next, `None` while it is the person's turn.
+fn arriving(view: &PlacementView) -> Option<&'static str> {
+    if view.rollout.is_some() {
+        return None;
+    }
+    let last = view.last.as_ref()?;
+    match (last.kind, last.release.version.as_str()) {
+        (RolloutKind::Rollback, _) => Some(LAST),
+        (RolloutKind::Deploy, FIRST) => Some(GOOD),
+        (RolloutKind::Deploy, GOOD) => Some(BAD_VERSION),
+        (RolloutKind::Deploy, BAD_VERSION) if view.rollback.is_none() => Some(LAST),
+        (RolloutKind::Deploy, _) => None,
+    }
+}
+
+/// What there is to see and to try now.
+pub fn line(snapshot: &Snapshot) -> Option<String> {
+    let view = snapshot
+        .placements
+        .iter()
+        .find(|view| view.placement.service.as_str() == SERVICE)?;
+    Some(match (&view.rollout, &view.last) {
+        (Some(open), _) => during(open),
+        (None, Some(last)) => between(view, last),
+        (None, None) => "The first version is being started.".to_owned(),
+    })
+}
+
+fn during(open: &RolloutView) -> String {
+    let version = open.release.version.as_str();
+    let text = match (open.kind, open.phase, version) {
+        (_, PhaseView::Reverting, _) => {
+            return format!("{version} goes back: {}", open.because);
+        }
+        _ if open.hold.as_ref().is_some_and(|hold| hold.by_person) => {
+            "Held: nothing moves forward by itself, and judging goes on. H resumes, A aborts."
+        }
+        (RolloutKind::Rollback, ..) => {
+            "A rollback takes no canary steps: the old version is proven up, then gets everything."
+        }
+        (_, PhaseView::Starting | PhaseView::Smoking, _) => {
+            "It starts beside the running version and gets no request before its probes pass."
+        }
+        _ if open.hold.is_some() => {
+            "The step at 25 % waits for a person. P opens the dialog; it asks for the \
+             environment's name, then Tab and Enter."
+        }
+        (.., GOOD) => {
+            "v2 gets its share step by step (pane 1) and is compared with v1 (pane 2). \
+             P goes a step further."
+        }
+        (.., BAD_VERSION) => {
+            "v3 answers one request in twenty with an error. Touch nothing: watch the verdict."
+        }
+        (.., LAST) => "v4 is sound. Change your mind all the same: A, then y, takes it back.",
+        _ => "A release of your own. P promotes, A aborts, H holds.",
+    };
+    text.to_owned()
+}
+
+fn between(view: &PlacementView, last: &ClosedView) -> String {
+    let version = last.release.version.as_str();
+    let coming = arriving(view).map(|next| format!(" {next} comes in a moment."));
+    let coming = coming.unwrap_or_default();
+    match (last.kind, version) {
+        (RolloutKind::Rollback, _) => format!("{version} has all traffic again.{coming}"),
+        (RolloutKind::Deploy, FIRST) => {
+            format!("v1 answers {REQUESTS_PER_S} requests a second.{coming}")
+        }
+        (RolloutKind::Deploy, BAD_VERSION) if view.rollback.is_some() => {
+            format!(
+                "v3: {}. Now you: R, then y, rolls back further.",
+                last.because
+            )
+        }
+        (RolloutKind::Deploy, LAST) => {
+            "That was the story; pane 5 kept every step of it. q or Ctrl-C ends everything."
+                .to_owned()
+        }
+        (RolloutKind::Deploy, _) => match last.status {
+            Status::Succeeded => format!("{version} has all traffic.{coming}"),
+            _ => format!("{version}: {}.{coming}", last.because),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ReleaseId, RolloutId, RolloutNumber};
+    use crate::view::snapshot::{ReleaseView, RollbackView, TrafficView};
+    use uuid::Uuid;
+
+    fn release(version: &str) -> ReleaseView {
+        ReleaseView {
+            id: ReleaseId(Uuid::nil()),
+            version: version.parse().expect("a version"),
+        }
+    }
+
+    fn after(kind: RolloutKind, version: &str, status: Status) -> PlacementView {
+        PlacementView {
+            placement: "shop@production".parse().expect("a placement"),
+            protected: true,
+            stable: Some(release("v1")),
+            rollout: None,
+            last: Some(ClosedView {
+                id: RolloutId(Uuid::nil()),
+                number: RolloutNumber(1),
+                kind,
+                release: release(version),
+                status,
+                at_ms: 0,
+                because: "it ended".into(),
+            }),
+            traffic: TrafficView::default(),
+            instances: Vec::new(),
+            metrics: Vec::new(),
+            trends: Vec::new(),
+            tree: Vec::new(),
+            rollback: Some(RollbackView {
+                version: "v1".parse().expect("a version"),
+                readiness: "warm".into(),
+                warm_until_ms: None,
+            }),
+            peers: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn releases_arrive_in_order_and_stop_for_the_person() {
+        use RolloutKind::{Deploy, Rollback};
+        let next = |kind, version, status| arriving(&after(kind, version, status));
+        assert_eq!(next(Deploy, "v1", Status::Succeeded), Some("v2"));
+        assert_eq!(next(Deploy, "v2", Status::Succeeded), Some("v3"));
+        assert_eq!(next(Deploy, "v2", Status::RolledBack), Some("v3"));
+        assert_eq!(next(Deploy, "v3", Status::RolledBack), None);
+        assert_eq!(next(Rollback, "v1", Status::Succeeded), Some("v4"));
+        assert_eq!(next(Deploy, "v4", Status::RolledBack), None);
+    }
+
+    #[test]
+    fn nobody_waits_for_a_rollback_that_cannot_be() {
+        let mut view = after(RolloutKind::Deploy, "v3", Status::RolledBack);
+        view.rollback = None;
+        assert_eq!(arriving(&view), Some("v4"));
+        let last = view.last.clone().expect("a closed rollout");
+        assert!(between(&view, &last).contains("v4 comes"));
+    }
+}

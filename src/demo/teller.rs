@@ -1,0 +1,170 @@
+//! The one who tells a story: a connection to its engine, with words for what a story needs.
+
+use super::stage::{ENVIRONMENT, SERVICE, Stage, StageError};
+use crate::link::wire::{CommandRequest, Reply, Request};
+use crate::link::{Client, ClientOptions, socket_path};
+use crate::model::command::{Answer, Refusal};
+use crate::model::{Placement, RolloutNumber, Status, Version};
+use crate::view::Snapshot;
+use crate::view::snapshot::PlacementView;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, sleep, timeout};
+
+/// For one request to the engine.
+const ASK: Duration = Duration::from_secs(10);
+/// Between two attempts while the history cannot be written.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
+/// For one scene; the longest is a canary of four steps.
+const SCENE: Duration = Duration::from_secs(75);
+
+/// Why a story broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum StoryError {
+    /// The stage.
+    #[error(transparent)]
+    Stage(#[from] StageError),
+    /// The engine could not be asked, or answered otherwise than the story goes.
+    #[error("{0}")]
+    Turned(String),
+}
+
+pub(super) fn turned(text: impl Into<String>) -> StoryError {
+    StoryError::Turned(text.into())
+}
+
+/// A connection to the story's engine.
+#[derive(Debug)]
+pub struct Teller {
+    client: Client,
+    placement: Placement,
+}
+
+impl Teller {
+    /// Connects to a stage's engine.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn connect(stage: &Stage) -> Result<Self, StoryError> {
+        let options = ClientOptions::command(None);
+        let socket = socket_path(&stage.state_dir());
+        let (client, _) = Client::connect(&socket, &options)
+            .await
+            .map_err(|error| turned(error.to_string()))?;
+        let placement = format!("{SERVICE}@{ENVIRONMENT}")
+            .parse()
+            .map_err(|error: crate::model::NameError| turned(error.to_string()))?;
+        Ok(Self { client, placement })
+    }
+
+    /// The story's service, where it runs.
+    pub fn placement(&self) -> &Placement {
+        &self.placement
+    }
+
+    /// Sends a command and expects it to be accepted; asks again for a while where a busy disk
+    /// stands in the way. `None` where it is carried out before it could be recorded.
+    ///
+    /// # Errors
+    /// When it is refused or not answered.
+    pub async fn command(
+        &self,
+        command: CommandRequest,
+    ) -> Result<Option<RolloutNumber>, StoryError> {
+        let verb = command.verb();
+        let until = Instant::now() + ASK;
+        loop {
+            let command = command.clone();
+            match self.client.ask(Request::Command { command }, ASK).await {
+                Ok(Reply::Answer {
+                    answer: Answer::Accepted { number, .. },
+                }) => return Ok(Some(number)),
+                Ok(Reply::Answer {
+                    answer: Answer::Unrecorded { .. },
+                }) => return Ok(None),
+                Ok(Reply::Answer {
+                    answer: Answer::Refused(Refusal::HistoryBroken { .. }),
+                }) if Instant::now() < until => sleep(ASK_AGAIN).await,
+                Ok(other) => return Err(turned(format!("{verb}: {other:?}"))),
+                Err(error) => return Err(turned(format!("{verb}: {error}"))),
+            }
+        }
+    }
+
+    /// Sends a command that begins a rollout; gives its number.
+    ///
+    /// # Errors
+    /// As [`Teller::command`].
+    pub async fn begin(&self, command: CommandRequest) -> Result<RolloutNumber, StoryError> {
+        let number = self.command(command).await?;
+        number.ok_or_else(|| turned("a rollout began without a record"))
+    }
+
+    /// Deploys a version.
+    ///
+    /// # Errors
+    /// As [`Teller::command`].
+    pub async fn deploy(&self, version: &str) -> Result<RolloutNumber, StoryError> {
+        let version: Version = version
+            .parse()
+            .map_err(|error: crate::model::NameError| turned(error.to_string()))?;
+        let placement = self.placement.clone();
+        self.begin(CommandRequest::Deploy {
+            placement,
+            version,
+            reason: None,
+            request_id: None,
+        })
+        .await
+    }
+
+    /// Waits until the placement's view is as wanted, at most one scene long.
+    ///
+    /// # Errors
+    /// When it does not become so, or the engine goes away.
+    pub async fn until(
+        &self,
+        what: &str,
+        wanted: impl FnMut(&PlacementView) -> bool,
+    ) -> Result<Arc<Snapshot>, StoryError> {
+        match timeout(SCENE, self.when(wanted)).await {
+            Ok(ended) => ended,
+            Err(_) => Err(turned(format!(
+                "waited {} s for {what} in vain",
+                SCENE.as_secs()
+            ))),
+        }
+    }
+
+    /// Waits until the placement's view is as wanted, however long a person takes.
+    ///
+    /// # Errors
+    /// When the engine goes away.
+    pub async fn when(
+        &self,
+        mut wanted: impl FnMut(&PlacementView) -> bool,
+    ) -> Result<Arc<Snapshot>, StoryError> {
+        let watch = self.client.watch(ASK).await;
+        let mut snapshots = watch.map_err(|error| turned(error.to_string()))?;
+        while let Some(snapshot) = snapshots.next().await {
+            if snapshot.placement(&self.placement).is_some_and(&mut wanted) {
+                return Ok(snapshot);
+            }
+        }
+        Err(turned(self.client.why_ended().as_str()))
+    }
+
+    /// Waits for a rollout's end and says how it ended.
+    ///
+    /// # Errors
+    /// As [`Teller::until`].
+    pub async fn ended(&self, number: RolloutNumber) -> Result<(Status, String), StoryError> {
+        let closed =
+            |view: &PlacementView| view.last.as_ref().is_some_and(|last| last.number == number);
+        let snapshot = self.until(&format!("the end of {number}"), closed).await?;
+        let view = snapshot.placement(&self.placement);
+        let last = view.and_then(|view| view.last.as_ref());
+        last.map(|last| (last.status, last.because.to_string()))
+            .ok_or_else(|| turned("the engine forgot a rollout"))
+    }
+}
