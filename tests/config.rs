@@ -152,7 +152,13 @@ fn kind_of(path: &str) -> String {
             ["service", "*"].into_iter().chain(rest.to_vec()).collect()
         }
         ["service", _, rest @ ..] => ["service", "*"].into_iter().chain(rest.to_vec()).collect(),
-        [kind @ ("env" | "runtime" | "balancer"), _] => vec![kind, "*"],
+        [
+            kind @ ("env" | "runtime" | "balancer" | "metrics" | "roles"),
+            _,
+        ] => vec![kind, "*"],
+        ["metrics", _, "queries"] => vec!["metrics", "*", "queries"],
+        ["runtime", _, "registry", _] => vec!["runtime", "*", "registry", "*"],
+        ["policy", "env", _] => vec!["policy", "env", "*"],
         other => other.to_vec(),
     };
     match parts.as_slice() {
@@ -161,6 +167,7 @@ fn kind_of(path: &str) -> String {
             .copied()
             .collect::<Vec<_>>()
             .join("."),
+        ["service", "*", "servers", _] => "service.*.servers.*".to_owned(),
         other => other.join("."),
     }
 }
@@ -187,8 +194,6 @@ fn the_example_documents_every_accepted_key_and_no_other() {
         let keys = table.keys.iter().map(|key| (*key).to_owned());
         accepted.entry(kind.to_owned()).or_default().extend(keys);
     }
-    // No kinds of metrics exist, so there is nothing to document.
-    accepted.entry(String::new()).or_default().remove("metrics");
     for (kind, keys) in &accepted {
         assert_eq!(documented.get(kind), Some(keys), "[{kind}]");
     }
@@ -201,8 +206,15 @@ fn the_defaults_that_the_example_shows_are_the_defaults() {
     let (shown, real) = (spec(&all, "web@dev"), spec(&plain, "web@dev"));
     assert_eq!(shown.canary, real.canary);
     assert_eq!(shown.canary, defaults::canary());
-    assert_eq!(shown.analysis, real.analysis);
     assert_eq!(shown.analysis, defaults::analysis());
+    let nothing_measures = wheelhouse::model::service::AnalysisSettings {
+        cpu: None,
+        memory: None,
+        disk: None,
+        uptime: None,
+        ..defaults::analysis()
+    };
+    assert_eq!(real.analysis, nothing_measures);
     assert_eq!(shown.instances, real.instances);
     assert_eq!(shown.servers, real.servers);
     assert_eq!(shown.workload.stop_grace_ms, real.workload.stop_grace_ms);
@@ -305,6 +317,20 @@ fn behind_haproxy_latencies_are_not_judged_and_the_backend_follows_the_pattern()
 }
 
 #[test]
+fn a_haproxy_that_logs_has_latencies() {
+    let text = HAPROXY.replace(
+        "kind = \"haproxy\"",
+        "kind = \"haproxy\"\nlog = \"127.0.0.1:5140\"",
+    );
+    let loaded = loaded(&text);
+    let on = &spec(&loaded, "web@dev").analysis;
+    assert_eq!(
+        (on.latency_p99_ms, on.mean_ms),
+        (Some(1_000), Some(2_000.0))
+    );
+}
+
+#[test]
 fn relative_paths_begin_at_the_file_they_are_written_in() {
     let loaded = loaded(include_str!("configs/valid/haproxy_and_host.toml"));
     let lb = loaded
@@ -351,6 +377,32 @@ fn an_instance_that_cannot_learn_its_port_is_a_warning() {
     assert_eq!(loaded.warnings.len(), 1);
     assert_eq!(loaded.warnings[0].key, "service.web.command");
     assert_eq!(loaded.warnings[0].position.line, 3);
+}
+
+#[test]
+fn a_step_that_could_pass_before_its_error_limit_can_bind_is_a_warning() {
+    for (min_requests, error_ratio, warned) in [
+        (99, "0.05", true),
+        (100, "0.05", false),
+        (300, "0.01", true),
+        (9, "false", false),
+    ] {
+        let text = format!(
+            "{SERVICE}\n[canary]\nmin_requests = {min_requests}\n\
+             [analysis]\nerror_ratio = {error_ratio}\n"
+        );
+        let warnings = loaded(&text).warnings;
+        let told: Vec<_> = warnings
+            .iter()
+            .map(|warning| warning.key.as_str())
+            .collect();
+        let wanted: &[&str] = if warned {
+            &["canary.min_requests"]
+        } else {
+            &[]
+        };
+        assert_eq!(told, wanted, "{text}");
+    }
 }
 
 #[test]

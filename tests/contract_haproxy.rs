@@ -1,5 +1,7 @@
 //! What every balancer owes the driver, held against the real HAProxy.
 
+#[path = "support/needs.rs"]
+mod needs;
 #[path = "support/haproxy.rs"]
 mod support;
 

@@ -1,6 +1,8 @@
 //! The HAProxy adapter against the real HAProxy: shares, counters, reloads, crashes, hangs. The
 //! numbers in names are rows of the fault catalogue.
 
+#[path = "support/needs.rs"]
+mod needs;
 #[path = "support/haproxy.rs"]
 mod support;
 
@@ -9,7 +11,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use support::{Behaviour, Haproxy, Instance, free_address, installed, server, until};
 use wheelhouse::balancer::haproxy::{HaproxyBalancer, HaproxyOptions, Shares};
@@ -106,9 +108,10 @@ async fn every_way_to_fail_a_request_is_counted() {
             assert!(status >= 500, "{status}");
         }
         let counted = since(&read(&haproxy).await, &before, &name);
-        assert_eq!(
-            counted.requests, counted.errors,
-            "{name}: all of them failed"
+        // A connection reset while the answer is awaited may count twice, never less than once.
+        assert!(
+            counted.errors >= counted.requests,
+            "{name}: all of them failed, {counted:?}"
         );
         assert!(counted.requests >= sent, "{name}: {counted:?}");
         assert_eq!(counted.error_ratio(), Some(1.0));
@@ -123,7 +126,7 @@ async fn every_way_to_fail_a_request_is_counted() {
     }
     let after = read(&haproxy).await;
     let counted = since(&after, &before, "web3");
-    assert_eq!(counted.requests, counted.errors);
+    assert!(counted.errors >= counted.requests, "{counted:?}");
     assert!(counted.errors >= SENT / 4, "{counted:?}");
     assert_eq!(since(&after, &before, "web4").errors, 0);
 }
@@ -263,18 +266,22 @@ async fn no_request_is_lost_to_weights_maintenance_or_reloads() {
     let haproxy = Arc::new(Haproxy::start(&[one.address, two.address]).await);
     haproxy.set(&[(0, ready(90)), (1, ready(10))]).await;
     let stop = Arc::new(AtomicBool::new(false));
+    let answered = Arc::new(AtomicU64::new(0));
     let load = tokio::spawn({
         let (haproxy, stop) = (Arc::clone(&haproxy), Arc::clone(&stop));
+        let answered = Arc::clone(&answered);
         async move {
-            let mut answered = 0_u64;
             while !stop.load(Ordering::Relaxed) {
                 assert_eq!(haproxy.get().await.map(|(status, _)| status), Ok(200));
-                answered += 1;
+                answered.fetch_add(1, Ordering::Relaxed);
             }
-            answered
         }
     });
-    for round in 0..3 {
+    // Three rounds, and on a busy machine more: until enough requests were in between.
+    for round in 0..30 {
+        if round >= 3 && answered.load(Ordering::Relaxed) > 100 {
+            break;
+        }
         haproxy.set(&[(0, ready(1)), (1, ready(100))]).await;
         haproxy.set(&[(0, OUT)]).await;
         haproxy.reload().await;
@@ -283,7 +290,8 @@ async fn no_request_is_lost_to_weights_maintenance_or_reloads() {
         haproxy.set(&[(1, ready(10 + round))]).await;
     }
     stop.store(true, Ordering::Relaxed);
-    let answered = load.await.expect("no request lost");
+    load.await.expect("no request lost");
+    let answered = answered.load(Ordering::Relaxed);
     assert!(
         answered > 100,
         "only {answered} requests: nothing was proved"

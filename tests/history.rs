@@ -18,3 +18,6 @@ mod writer;
 
 #[path = "history/damage.rs"]
 mod damage;
+
+#[path = "history/backup.rs"]
+mod backup;

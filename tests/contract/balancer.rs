@@ -56,6 +56,13 @@ async fn reads_every_server<B: Balancer>(
     expected.sort();
     assert_eq!(found, expected);
     assert!(!first.epoch.is_empty());
+    assert!(
+        first
+            .software
+            .as_str()
+            .contains(|c: char| c.is_ascii_digit()),
+        "a version"
+    );
     let second = balancer.read(backend).await.expect("readable");
     assert_eq!(first.epoch, second.epoch, "the same process");
 }

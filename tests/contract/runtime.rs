@@ -32,6 +32,18 @@ pub async fn knows_that_nobody_is_there<R: Runtime>(runtime: &R, start: Start) {
     );
 }
 
+/// Reads from before a start until there is a process.
+async fn nobody_who_begins_has_exited<R: Runtime>(runtime: &R, start: &Start) {
+    loop {
+        let there = view(runtime, &start.placement, &start.server).await;
+        let exited = there.as_ref().and_then(|there| there.exited.clone());
+        assert_eq!(exited, None, "it has not even begun");
+        if there.is_some_and(|there| there.pid != 0) {
+            return;
+        }
+    }
+}
+
 /// The instance behind a server.
 pub async fn view<R: Runtime>(
     runtime: &R,
@@ -43,7 +55,10 @@ pub async fn view<R: Runtime>(
 }
 
 async fn starts_once<R: Runtime>(runtime: &R, start: &Start) -> u32 {
-    let first = runtime.start(start.clone()).await;
+    let (first, ()) = tokio::join!(
+        runtime.start(start.clone()),
+        nobody_who_begins_has_exited(runtime, start)
+    );
     assert_eq!(first.outcome, Outcome::Applied);
     let first = first.reading.expect("read back").instances[&start.server].clone();
     assert_eq!((first.release, first.exited), (start.release, None));

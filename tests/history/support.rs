@@ -63,6 +63,7 @@ fn workload() -> Workload {
         env: BTreeMap::from([("MODE".to_owned(), "live".to_owned())]),
         directory: None,
         stop_grace_ms: 10_000,
+        container: None,
     }
 }
 
@@ -89,6 +90,7 @@ pub fn spec() -> ServiceSpec {
         placement: placement(),
         protected: true,
         runtimes: vec![name("local")],
+        metrics: Vec::new(),
         balancers: vec![Backend {
             balancer: name("edge"),
             backend: name("be_checkout"),
@@ -97,6 +99,7 @@ pub fn spec() -> ServiceSpec {
             .map(|i| Server {
                 name: name(&format!("web{i}")),
                 address: format!("127.0.0.1:{}", 18_000 + i).parse().expect("valid"),
+                runtime: None,
             })
             .collect(),
         instances: 2,
@@ -108,6 +111,7 @@ pub fn spec() -> ServiceSpec {
             min_requests: 300,
             max_soak_factor: 3,
             instances: None,
+            max_load_factor: Some(1.2),
             keep_warm_ms: 1_800_000,
             drain_timeout_ms: 30_000,
             shift_timeout_ms: 30_000,
@@ -157,12 +161,18 @@ fn analysis() -> AnalysisSettings {
         latency_p99_vs_stable: None,
         mean_vs_stable: None,
         infrastructure_health: Some(0.95),
+        cpu: None,
+        memory: None,
+        disk: None,
+        uptime: None,
     }
 }
 
 pub fn verdict(class: VerdictClass, error_ratio: f64, p99_ms: f64) -> Verdict {
     let finding = |rule: &str, canary| Finding {
         rule: rule.to_owned(),
+        source: Clean::default(),
+        note: None,
         state: RuleState::Ok,
         canary: Some(canary),
         stable: Some(0.002),
@@ -202,6 +212,7 @@ pub fn started(n: u64, kind: RolloutKind, brings: u64, from: Option<u64>) -> Ent
         from: from.map(release_id),
         spec: Box::new(spec()),
         reason: Some(Clean::new("the new checkout")),
+        request_id: None,
     }
 }
 

@@ -150,6 +150,10 @@ fn place(entry: &Entry) -> Option<usize> {
         Entry::InstanceStopped { .. } => 21,
         Entry::Refused { .. } => 22,
         Entry::HistoryGap { .. } => 23,
+        Entry::Noted { .. } => 24,
+        Entry::InstanceFound { .. } => 25,
+        Entry::ConfigReloaded { .. } => 26,
+        Entry::LeaseTaken { .. } => 27,
         Entry::Unknown => return None,
     })
 }
@@ -162,7 +166,7 @@ fn records_written_by_version_1_are_read_for_ever() {
         assert_eq!(place(&record.entry), Some(i), "{line}");
         assert_eq!(serde_json::to_string(&record).expect("JSON"), line);
     }
-    assert_eq!(fixtures.lines().count(), 24);
+    assert_eq!(fixtures.lines().count(), 28);
 }
 
 #[test]

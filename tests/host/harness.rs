@@ -51,8 +51,14 @@ impl HostProcess {
         self.dir.path().join("host.sock")
     }
 
-    pub fn state_dir(&self) -> &Path {
+    /// What `--state-dir` named: the socket is in it, and the host's own directory.
+    pub fn dir(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// Where it keeps the recorded set and the logs.
+    pub fn state_dir(&self) -> PathBuf {
+        self.dir.path().join("host")
     }
 
     pub fn pid(&self) -> u32 {
@@ -186,6 +192,7 @@ pub fn start(server: &str, address: SocketAddr, command: &[&str]) -> Start {
             env: BTreeMap::new(),
             directory: None,
             stop_grace_ms: 2_000,
+            container: None,
         },
         keep_running: false,
     }
@@ -246,6 +253,7 @@ impl Shop {
         let servers = (1..=count).map(|n| Server {
             name: format!("web{n}").parse().expect("valid"),
             address: free_address(),
+            runtime: None,
         });
         Self::of(host, servers.collect())
     }

@@ -16,6 +16,7 @@ async fn shop_of(host: &HostProcess, upstreams: &[&Upstream]) -> Shop {
     let servers = upstreams.iter().enumerate().map(|(n, upstream)| Server {
         name: format!("web{}", n + 1).parse().expect("valid"),
         address: upstream.address,
+        runtime: None,
     });
     let shop = Shop::of(host, servers.collect());
     shop.weights(&vec![Some(1); upstreams.len()]).await;
@@ -151,6 +152,72 @@ async fn a_request_on_a_kept_connection_that_died_is_repeated_only_where_that_is
 }
 
 #[tokio::test]
+async fn a_request_that_ends_its_server_is_repeated_once_and_an_order_never() {
+    let host = HostProcess::start().await;
+    let dying = [
+        Upstream::with(Manner::Silent).await,
+        Upstream::with(Manner::Silent).await,
+        Upstream::with(Manner::Silent).await,
+    ];
+    let shop = shop_of(&host, &dying.each_ref()).await;
+    let arrived = || -> usize {
+        let counts = dying.iter().map(|one| one.requests.load(Ordering::SeqCst));
+        counts.sum()
+    };
+    let answer = client().get(shop.url("/")).send().await.expect("answered");
+    assert_eq!((answer.status().as_u16(), arrived()), (502, 2));
+    let order = client().post(shop.url("/")).body("hi").send().await;
+    assert_eq!(order.expect("answered").status(), 502);
+    assert_eq!(arrived(), 3, "an order is sent once");
+}
+
+#[tokio::test]
+async fn clients_without_manners_cost_the_others_nothing() {
+    const LENGTH: usize = 64 * 1024 * 1024;
+    let host = HostProcess::start().await;
+    let upstream = Upstream::with(Manner::Mirror).await;
+    let shop = shop_of(&host, &[&upstream]).await;
+    let before = memory_kib(host.pid(), "VmRSS");
+
+    let mut garbage = Wire::to(shop.listen).await;
+    let (head, _) = garbage.ask("\u{1}\u{2} what\r\n\r\n").await;
+    assert!(head.starts_with("HTTP/1.1 400"), "{head}");
+    let mut halves = Vec::new();
+    for _ in 0..200 {
+        let mut half = Wire::to(shop.listen).await;
+        half.0
+            .write_all(b"GET / HTTP/1.1\r\nHo")
+            .await
+            .expect("sent");
+        halves.push(half);
+    }
+    // These send a large body, and read nothing of the large answer.
+    let mut deaf = Vec::new();
+    for _ in 0..4 {
+        let mut wire = Wire::to(shop.listen).await;
+        let head = format!("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: {LENGTH}\r\n\r\n");
+        wire.0.write_all(head.as_bytes()).await.expect("sent");
+        send_zeros(&mut wire.0, LENGTH).await.expect("sent");
+        deaf.push(wire);
+    }
+    eventually("their answers are under way", || async {
+        (shop.server(0).await.sessions == 4).then_some(())
+    })
+    .await;
+
+    let client = client();
+    for _ in 0..50 {
+        let answer = client.get(shop.url("/")).send().await.expect("answered");
+        assert_eq!(answer.status(), 200);
+    }
+    let grown = memory_kib(host.pid(), "VmHWM").saturating_sub(before);
+    assert!(grown < 16 * 1024, "the host grew by {grown} KiB");
+    assert_eq!(shop.server(0).await.counters.errors, 0);
+    drop((halves, deaf));
+    shop.drained(0).await;
+}
+
+#[tokio::test]
 async fn a_server_nobody_listens_on_costs_no_request_and_is_back_when_somebody_does() {
     let host = HostProcess::start().await;
     let shop = Shop::declare(&host, 2);
@@ -263,7 +330,7 @@ async fn an_upgraded_connection_is_passed_through_and_is_a_session_until_it_ends
 
 #[tokio::test]
 async fn large_bodies_stream_both_ways_in_flat_memory() {
-    const LENGTH: usize = 64 * 1024 * 1024;
+    const LENGTH: usize = 100 * 1024 * 1024;
     let host = HostProcess::start().await;
     let upstream = Upstream::with(Manner::Mirror).await;
     let shop = shop_of(&host, &[&upstream]).await;

@@ -80,24 +80,32 @@ async fn an_orderly_stop_ends_the_instances_and_is_remembered_only_if_asked() {
 #[tokio::test]
 async fn a_second_host_is_refused_with_the_pid_of_the_first() {
     let host = HostProcess::start().await;
-    let second = |socket: &std::path::Path, state: &std::path::Path| {
-        let output = Command::new(PROGRAM)
-            .args(["host", "--state-dir"])
-            .arg(state)
-            .arg("--socket")
-            .arg(socket)
-            .output()
-            .expect("it runs");
-        assert_eq!(output.status.code(), Some(73));
-        String::from_utf8_lossy(&output.stderr).into_owned()
-    };
-    let elsewhere = tempfile::tempdir().expect("a temporary directory");
     let pid = format!("pid {}", host.pid());
-    let same_state = second(&elsewhere.path().join("s.sock"), host.state_dir());
-    assert!(same_state.contains(&pid), "{same_state}");
-    let same_socket = second(&host.socket(), elsewhere.path());
-    assert!(same_socket.contains(&pid), "{same_socket}");
+    let said = refused_on(host.dir());
+    assert!(said.contains(&pid), "{said}");
     assert!(host.status().await.is_some(), "the first one still answers");
+}
+
+#[tokio::test]
+async fn a_socket_on_which_somebody_listens_is_left_alone() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let socket = dir.path().join("host.sock");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).expect("bound");
+    let said = refused_on(dir.path());
+    let pid = format!("pid {}", std::process::id());
+    assert!(said.contains(&pid), "{said}");
+    std::os::unix::net::UnixStream::connect(&socket).expect("still the same socket");
+}
+
+/// What a host says that may not begin there.
+fn refused_on(dir: &std::path::Path) -> String {
+    let output = Command::new(PROGRAM)
+        .args(["host", "--state-dir"])
+        .arg(dir)
+        .output()
+        .expect("it runs");
+    assert_eq!(output.status.code(), Some(73));
+    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 #[tokio::test]
@@ -105,11 +113,12 @@ async fn nobody_else_may_read_the_hosts_files_or_use_its_socket() {
     let host = HostProcess::start().await;
     let shop = Shop::open(&host, &["1.0"], &[]).await;
     shop.weights(&[Some(1)]).await;
-    let mut dirs = vec![host.state_dir().to_owned()];
+    let mode = |path: &std::path::Path| {
+        path.symlink_metadata().expect("there").permissions().mode() & 0o777
+    };
+    assert_eq!(mode(&host.socket()), 0o600);
+    let mut dirs = vec![host.state_dir()];
     while let Some(dir) = dirs.pop() {
-        let mode = |path: &std::path::Path| {
-            path.symlink_metadata().expect("there").permissions().mode() & 0o777
-        };
         assert_eq!(mode(&dir), 0o700, "{}", dir.display());
         for entry in std::fs::read_dir(&dir).expect("readable") {
             let path = entry.expect("entry").path();

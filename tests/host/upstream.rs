@@ -19,6 +19,8 @@ pub enum Manner {
     Echo,
     /// Answers the first request of a connection, and closes it on the second without a word.
     CloseOnSecond,
+    /// Closes each connection once a request is there, without a word.
+    Silent,
     /// Promises 100 bytes, sends 10 and closes.
     BreakOff,
     /// Reads the body whatever its size, and answers with one of the same size.
@@ -74,6 +76,7 @@ async fn serve(
         skip(&mut stream, length).await?;
         match manner {
             Manner::CloseOnSecond if number == 2 => return Ok(()),
+            Manner::Silent => return Ok(()),
             Manner::BreakOff => {
                 let part = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n0123456789";
                 return stream.write_all(part).await;

@@ -1,0 +1,9 @@
+//! The console: screens by snapshot, dialogs by replayed keys, and a real terminal.
+
+mod console {
+    mod dialogs;
+    mod fixture;
+    mod scene;
+    mod screens;
+    mod terminal;
+}

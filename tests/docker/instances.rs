@@ -1,0 +1,256 @@
+//! Instances as containers: the port's promises, deaths, restarts, evidence, figures, output.
+
+use crate::contract;
+use crate::support::{PORT, Shop, available, docker, runtime_at};
+use rustix::process::{Pid, Signal, kill_process};
+use std::path::Path;
+use std::time::{Duration, Instant};
+use uuid::Uuid;
+use wheelhouse::model::service::HealthCheck;
+use wheelhouse::model::{Outcome, ReleaseId};
+use wheelhouse::ports::{Probe, Runtime, Start};
+use wheelhouse::probe::HttpProbe;
+
+#[tokio::test]
+async fn docker_keeps_the_word_of_a_runtime() {
+    if !available() {
+        return;
+    }
+    let shop = Shop::open();
+    let talks = shop.demo("web1", &[]);
+    let fails = shop.demo("web2", &["--crash-after-ms", "100"]);
+    contract::runtime::keeps_its_word(&shop.runtime, talks, fails).await;
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_not_there_changes_nothing() {
+    if !available() {
+        return;
+    }
+    let shop = Shop::open();
+    let runtime = runtime_at(Path::new("/nonexistent/docker.sock"));
+    contract::runtime::knows_that_nobody_is_there(&runtime, shop.demo("web1", &[])).await;
+}
+
+fn health() -> HealthCheck {
+    HealthCheck {
+        path: "/healthz".to_owned(),
+        status: 200,
+        json: std::collections::BTreeMap::new(),
+        interval_ms: 1_000,
+        timeout_ms: 500,
+        successes: 1,
+        failures: 1,
+        start_timeout_ms: 10_000,
+    }
+}
+
+async fn answers(start: &Start) {
+    let probe = HttpProbe::new();
+    contract::eventually("the instance answers", || async {
+        probe.probe(start.address, &health()).await.ok()
+    })
+    .await;
+}
+
+fn next_release(start: &Start) -> Start {
+    Start {
+        release: ReleaseId(Uuid::now_v7()),
+        id: start.id + 1,
+        ..start.clone()
+    }
+}
+
+#[tokio::test]
+async fn an_instance_is_published_at_its_servers_address_and_known_by_its_labels() {
+    if !available() {
+        return;
+    }
+    let shop = Shop::open();
+    let start = shop.demo("web1", &[]);
+    let view = shop.must_start(&start).await;
+    answers(&start).await;
+    let identity = view.identity.expect("a container's id").into_string();
+    let format = "{{json .Config.Labels}} {{json .HostConfig.PortBindings}} {{.HostConfig.RestartPolicy.Name}}";
+    let said = docker(&["inspect", "-f", format, &identity]);
+    for part in [
+        start.release.to_string(),
+        format!("\"wheelhouse.service\":\"{}\"", shop.placement.service),
+        format!("\"HostPort\":\"{}\"", start.address.port()),
+        format!("{PORT}/tcp"),
+    ] {
+        assert!(said.contains(&part), "{part} in {said}");
+    }
+    assert!(
+        said.ends_with(" no"),
+        "a canary that exits has failed: {said}"
+    );
+}
+
+#[tokio::test]
+async fn fault_58_an_exit_after_healthy_is_told_and_kept_as_evidence() {
+    if !available() {
+        return;
+    }
+    let shop = Shop::open();
+    let start = shop.demo("web1", &["--crash-after-ms", "700"]);
+    shop.must_start(&start).await;
+    answers(&start).await;
+    let why = shop.ended(&start.server).await;
+    assert!(why.contains("exit status"), "{why}");
+    let stopped = shop.runtime.stop(&shop.placement, &start.server, 500).await;
+    assert_eq!(stopped.outcome, Outcome::Applied);
+    assert_eq!(
+        shop.view(&start.server).await,
+        None,
+        "it is behind no server"
+    );
+    let kept = shop.containers();
+    assert_eq!(kept.len(), 1, "stopped, not removed");
+    let said = docker(&[
+        "inspect",
+        "-f",
+        "{{.Name}} {{.State.ExitCode}} {{.State.Running}}",
+        &kept[0],
+    ]);
+    assert!(
+        said.contains("wheelhouse-failed-") && said.ends_with("false"),
+        "{said}"
+    );
+    assert!(!said.contains(" 0 "), "with its exit code: {said}");
+    // The server is free for the next release meanwhile.
+    let next = Start {
+        workload: shop.demo("web1", &[]).workload,
+        ..next_release(&start)
+    };
+    shop.must_start(&next).await;
+    answers(&next).await;
+    let stopped = shop
+        .runtime
+        .stop(&shop.placement, &next.server, 2_000)
+        .await;
+    assert_eq!(stopped.outcome, Outcome::Applied);
+    assert_eq!(shop.containers(), kept, "what did not fail is removed");
+}
+
+#[tokio::test]
+async fn a_limit_of_memory_is_set_and_read() {
+    if !available() {
+        return;
+    }
+    let shop = Shop::open();
+    let mut start = shop.demo("web1", &[]);
+    let container = start.workload.container.as_mut().expect("one");
+    container.shape.memory_bytes = Some(64 << 20);
+    shop.must_start(&start).await;
+    let limit = contract::eventually("the limit is seen", || async {
+        shop.view(&start.server).await?.memory_limit_bytes
+    });
+    assert_eq!(limit.await, 64 << 20);
+    let said = docker(&[
+        "inspect",
+        "-f",
+        "{{.HostConfig.Memory}}",
+        &shop.containers()[0],
+    ]);
+    assert_eq!(said, (64 << 20).to_string());
+}
+
+#[tokio::test]
+async fn fault_59_a_crash_loop_shows_in_its_restarts() {
+    if !available() {
+        return;
+    }
+    let shop = Shop::open();
+    let start = Start {
+        keep_running: true,
+        ..shop.demo("web1", &["--crash-after-ms", "100"])
+    };
+    let first = shop.must_start(&start).await;
+    let later = contract::eventually("it was started again twice", || async {
+        let view = shop.view(&start.server).await?;
+        (view.restarts >= 2).then_some(view)
+    })
+    .await;
+    assert!(later.started_ms > first.started_ms);
+    assert!(later.keep_running);
+    let stopped = shop.runtime.stop(&shop.placement, &start.server, 500).await;
+    assert_eq!(stopped.outcome, Outcome::Applied);
+    let kept = shop.containers();
+    let policy = docker(&[
+        "inspect",
+        "-f",
+        "{{.HostConfig.RestartPolicy.Name}}",
+        &kept[0],
+    ]);
+    assert_eq!(policy, "no", "evidence is not started again");
+}
+
+#[tokio::test]
+async fn fault_60_and_64_a_hanging_instance_fails_its_probe_and_is_killed_after_the_grace() {
+    if !available() {
+        return;
+    }
+    let shop = Shop::open();
+    let start = shop.demo("web1", &[]);
+    let view = shop.must_start(&start).await;
+    answers(&start).await;
+    let pid = Pid::from_raw(view.pid.try_into().expect("a pid")).expect("a pid");
+    kill_process(pid, Signal::STOP).expect("stopped");
+    let probed = HttpProbe::new().probe(start.address, &health()).await;
+    assert!(probed.is_err(), "it hangs");
+    let still = shop.view(&start.server).await.expect("there");
+    assert_eq!(still.exited, None, "Docker holds it for running");
+    let began = Instant::now();
+    let stopped = shop
+        .runtime
+        .stop(&shop.placement, &start.server, 1_000)
+        .await;
+    assert_eq!(stopped.outcome, Outcome::Applied);
+    assert!(
+        began.elapsed() < Duration::from_secs(6),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!(shop.view(&start.server).await, None);
+}
+
+#[tokio::test]
+async fn figures_of_memory_and_processor_are_read_beside_the_readings() {
+    if !available() {
+        return;
+    }
+    let shop = Shop::open();
+    let start = shop.demo("web1", &[]);
+    shop.must_start(&start).await;
+    let view = contract::eventually("two looks were taken", || async {
+        let view = shop.view(&start.server).await?;
+        view.cpu_percent.is_some().then_some(view)
+    })
+    .await;
+    let memory = view.memory_bytes.expect("read");
+    assert!((1 << 20..1 << 30).contains(&memory), "{memory}");
+    assert!(view.cpu_percent.expect("read") < 200.0);
+    assert_eq!(view.memory_limit_bytes, None, "it has none");
+    let began = Instant::now();
+    shop.view(&start.server).await;
+    assert!(
+        began.elapsed() < Duration::from_millis(1_500),
+        "no reading waits for them"
+    );
+}
+
+#[tokio::test]
+async fn a_log_driver_that_keeps_nothing_is_said_honestly() {
+    if !available() {
+        return;
+    }
+    let shop = Shop::open();
+    let mut start = shop.demo("web1", &[]);
+    let container = start.workload.container.as_mut().expect("one");
+    container.shape.log_driver = Some("none".to_owned());
+    shop.must_start(&start).await;
+    let page = shop.runtime.logs(&shop.placement, &start.server, 0).await;
+    let error = page.expect_err("nothing is kept").to_string();
+    assert!(error.contains("logging driver"), "{error}");
+}
