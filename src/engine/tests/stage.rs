@@ -9,7 +9,8 @@ use crate::model::metrics::{
     Figure, Measured, MetricsQuestion, MetricsReading, ReleaseFigures, Subject,
 };
 use crate::model::service::{
-    AnalysisSettings, Backend, CanarySettings, HealthCheck, Server, Step, Workload,
+    AnalysisSettings, Backend, CanarySettings, CheckKind, HealthCheck, HttpCheck,
+    SMOKE_TIMEOUT_MS, Server, Step, Workload,
 };
 use crate::model::state::{Hold, InstanceStatus};
 use crate::model::verdict::Counters;
@@ -106,9 +107,7 @@ pub(crate) fn spec() -> ServiceSpec {
             container: None,
         },
         health: HealthCheck {
-            path: "/readyz".to_owned(),
-            status: 200,
-            json: BTreeMap::new(),
+            kind: CheckKind::Http(HttpCheck::get("/readyz")),
             interval_ms: 2_000,
             timeout_ms: 1_000,
             successes: 1,
@@ -116,6 +115,7 @@ pub(crate) fn spec() -> ServiceSpec {
             start_timeout_ms: 30_000,
         },
         smoke: Vec::new(),
+        smoke_timeout_ms: SMOKE_TIMEOUT_MS,
         canary: CanarySettings {
             steps: vec![step(5), step(25), step(100)],
             min_requests: 300,
@@ -556,6 +556,7 @@ impl Stage {
                         placement,
                         server,
                         release,
+                        took_ms: Some(1),
                         result,
                     },
                 )
