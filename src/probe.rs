@@ -32,7 +32,7 @@ pub struct InstanceProbe {
 struct Checked {
     /// HTTP status of the answer, where there was one.
     status: Option<u16>,
-    result: Result<(), Clean>,
+    result: Result<(), String>,
 }
 
 impl InstanceProbe {
@@ -65,13 +65,7 @@ impl InstanceProbe {
             Ok(result) => result,
             Err(_) => Err(format!("{} within {timeout_ms} ms", late(kind))),
         };
-        let reason = |what: String| {
-            Clean::line(&format!("{}: {what}", kind.words(address)), REASON_MAX)
-        };
-        Checked {
-            status,
-            result: result.map_err(reason),
-        }
+        Checked { status, result }
     }
 }
 
@@ -89,7 +83,8 @@ impl Probe for InstanceProbe {
         check: &HealthCheck,
     ) -> Result<(), Clean> {
         let checked = self.check(&check.kind, server, address, check.timeout_ms);
-        checked.await.result
+        let reason = |what| format!("{}: {what}", check.kind.words(address));
+        checked.await.result.map_err(|what| cut(&reason(what)))
     }
 
     async fn smoke(
@@ -104,10 +99,14 @@ impl Probe for InstanceProbe {
         let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         SmokeResult {
             status,
-            trouble: result.err(),
+            trouble: result.err().map(|what| cut(&what)),
             ..SmokeResult::passed(test, server, took_ms)
         }
     }
+}
+
+fn cut(reason: &str) -> Clean {
+    Clean::line(reason, REASON_MAX)
 }
 
 /// What a check that took too long did not do.

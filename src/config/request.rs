@@ -88,11 +88,7 @@ pub(super) fn smoke_timeout_ms(reader: &Reader<'_>) -> u64 {
 }
 
 /// Reads the smoke tests; none may take longer than all of them together.
-pub(super) fn smoke(
-    reader: &Reader<'_>,
-    limit_ms: u64,
-    problems: &Problems<'_>,
-) -> Vec<SmokeTest> {
+pub(super) fn smoke(reader: &Reader<'_>, limit_ms: u64, problems: &Problems<'_>) -> Vec<SmokeTest> {
     let Some(list) = reader.list("smoke", "write each test under [[service.NAME.smoke]]") else {
         return Vec::new();
     };
@@ -112,11 +108,7 @@ pub(super) fn smoke(
     tests
 }
 
-fn smoke_test(
-    node: &Node,
-    limit_ms: u64,
-    problems: &Problems<'_>,
-) -> Option<(SmokeTest, Place)> {
+fn smoke_test(node: &Node, limit_ms: u64, problems: &Problems<'_>) -> Option<(SmokeTest, Place)> {
     let reader = Reader::new(node, &SMOKE, problems);
     let name: Option<Located<Name>> = reader.parsed("name", "give it a short name");
     if reader.node("name").is_none() {
@@ -168,7 +160,12 @@ fn kind(reader: &Reader<'_>, problems: &Problems<'_>) -> Kind {
         return Kind::Http;
     }
     let kind = written.unwrap_or(Kind::Http);
-    let name = |kind| KINDS.iter().find(|(_, it)| *it == kind).map_or("", |(name, _)| name);
+    let name = |kind| {
+        KINDS
+            .iter()
+            .find(|(_, it)| *it == kind)
+            .map_or("", |(name, _)| name)
+    };
     for (key, place, _) in reader.entries() {
         let wants = match key {
             "command" => Kind::Command,
@@ -214,7 +211,10 @@ fn http(
     let method = reader.word("method", methods);
     let default = HttpCheck::get(&path);
     let check = HttpCheck {
-        method: method.as_ref().map_or("GET", |found| found.value).to_owned(),
+        method: method
+            .as_ref()
+            .map_or("GET", |found| found.value)
+            .to_owned(),
         headers: headers(reader, problems),
         body: reader.text("body").map(|text| text.value.to_owned()),
         status: reader.integer_or("status", STATUS_RANGE, default.status),
@@ -242,7 +242,11 @@ fn pattern(reader: &Reader<'_>, problems: &Problems<'_>) -> Option<String> {
     let error = error.to_string();
     let why = error.lines().last().unwrap_or_default();
     let why = why.trim_start_matches("error: ");
-    let what = format!("{} is no regular expression: {}", quoted(text.value), Clean::new(why));
+    let what = format!(
+        "{} is no regular expression: {}",
+        quoted(text.value),
+        Clean::new(why)
+    );
     let mend = "correct it; in single quotes a \\ stands for itself";
     problems.error(&text.place, what, mend);
     None

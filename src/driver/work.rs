@@ -357,7 +357,10 @@ async fn attempts<P: Probe>(
     limit: SmokeLimit,
 ) -> SmokeResult {
     let pause = Duration::from_millis(test.retry_interval_ms);
-    let over = format!("not passed within the smoke run's {}", words::span(limit.ms));
+    let over = format!(
+        "not passed within the smoke run's {}",
+        words::span(limit.ms)
+    );
     let mut last = SmokeResult {
         attempts: 0,
         trouble: Some(Clean::new(&over)),

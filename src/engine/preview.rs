@@ -193,7 +193,9 @@ impl Stage {
                 ..
             } => {
                 let passed = |test| move |server| SmokeResult::passed(test, server, 0);
-                let results = tests.iter().flat_map(|test| instances.keys().map(passed(test)));
+                let results = tests
+                    .iter()
+                    .flat_map(|test| instances.keys().map(passed(test)));
                 let report = SmokeReport {
                     rollout: *rollout,
                     results: results.collect(),

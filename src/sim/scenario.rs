@@ -6,7 +6,8 @@ use super::rng::Rng;
 use crate::model::command::PromoteTo;
 use crate::model::metrics::{Figure, MetricsSource, ToldBy};
 use crate::model::service::{
-    AnalysisSettings, Backend, CanarySettings, CheckKind, HealthCheck, HttpCheck, Server, SmokeTest, Step, Workload,
+    AnalysisSettings, Backend, CanarySettings, CheckKind, HealthCheck, HttpCheck, Server,
+    SmokeTest, Step, Workload,
 };
 use crate::model::{Placement, ServiceSpec};
 use std::collections::BTreeMap;

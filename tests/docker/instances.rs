@@ -46,7 +46,10 @@ fn health() -> HealthCheck {
 async fn answers(start: &Start) {
     let probe = InstanceProbe::new();
     contract::eventually("the instance answers", || async {
-        probe.probe(&start.server, start.address, &health()).await.ok()
+        probe
+            .probe(&start.server, start.address, &health())
+            .await
+            .ok()
     })
     .await;
 }

@@ -9,9 +9,8 @@ use wheelhouse::model::command::PromoteTo;
 use wheelhouse::model::entry::{Actor, Drift, IdleProof, Shares, WeightReason};
 use wheelhouse::model::input::EngineInfo;
 use wheelhouse::model::service::{
-    AnalysisSettings, Backend, CanarySettings, CheckKind, HealthCheck, HttpCheck,
-    SMOKE_TIMEOUT_MS, Server, ServiceSpec, SmokeTest, Step,
-    Workload,
+    AnalysisSettings, Backend, CanarySettings, CheckKind, HealthCheck, HttpCheck, SMOKE_TIMEOUT_MS,
+    Server, ServiceSpec, SmokeTest, Step, Workload,
 };
 use wheelhouse::model::state::HoldReason;
 use wheelhouse::model::verdict::{Finding, RuleState};

@@ -9,8 +9,8 @@ use crate::model::metrics::{
     Figure, Measured, MetricsQuestion, MetricsReading, ReleaseFigures, Subject,
 };
 use crate::model::service::{
-    AnalysisSettings, Backend, CanarySettings, CheckKind, HealthCheck, HttpCheck,
-    SMOKE_TIMEOUT_MS, Server, Step, Workload,
+    AnalysisSettings, Backend, CanarySettings, CheckKind, HealthCheck, HttpCheck, SMOKE_TIMEOUT_MS,
+    Server, Step, Workload,
 };
 use crate::model::state::{Hold, InstanceStatus};
 use crate::model::verdict::Counters;
