@@ -157,7 +157,8 @@ fn smoke_test(node: &Node, limit_ms: u64, problems: &Problems<'_>) -> Option<(Sm
 fn kind(reader: &Reader<'_>, problems: &Problems<'_>) -> Kind {
     let written = reader.word("kind", &KINDS).map(|found| found.value);
     if written.is_none() && reader.node("kind").is_some() {
-        return Kind::Http;
+        // Nothing more is asked of it.
+        return Kind::Tcp;
     }
     let kind = written.unwrap_or(Kind::Http);
     let name = |kind| {

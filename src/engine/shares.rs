@@ -142,13 +142,16 @@ pub fn wanted(look: &Look<'_>, balancer: &BalancerName) -> Option<Wanted> {
     })
 }
 
-/// Servers of a release that may get traffic. One known to be down gets none while another of
+/// Servers of a release that may get traffic: nobody drained them. One known to be down gets none while another of
 /// its release can; where all are down they stay, for nobody else is there to serve.
 fn servers(look: &Look<'_>, release: ReleaseId) -> Vec<ServerName> {
+    let out = &look.place.out;
     let up: Vec<_> = look
         .place
         .servers_of(release)
-        .filter(|(_, instance)| instance.status == InstanceStatus::Up)
+        .filter(|(server, instance)| {
+            instance.status == InstanceStatus::Up && !out.contains(*server)
+        })
         .map(|(server, _)| server.clone())
         .collect();
     let well: Vec<_> = up

@@ -18,7 +18,7 @@ use crate::model::world::{Admin, BalancerReading, InstanceView, RuntimeReading, 
 use crate::model::{
     Actor, BalancerName, Clean, Entry, Event, Input, Outcome, Phase, Placement, PlacementState,
     Record, ReleaseId, Rollout, RolloutId, RuntimeName, ServerName, ServiceSpec, State, Status,
-    World,
+    Strategy, World,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
@@ -84,6 +84,7 @@ fn step(weight_percent: u8) -> Step {
 
 pub(crate) fn spec() -> ServiceSpec {
     ServiceSpec {
+        strategy: Strategy::Canary,
         placement: "shop@prod".parse().expect("a valid placement"),
         protected: true,
         runtimes: vec!["host".parse().expect("a valid name")],
