@@ -484,3 +484,6 @@ fn too_late(effect: &Effect, limit: Duration) -> Ended {
     };
     (Outcome::Unknown { why }, seen)
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,4 +6,5 @@ mod evidence;
 mod field;
 mod found;
 mod metrics;
+mod smoke;
 pub(crate) mod stage;
