@@ -6,7 +6,7 @@ use super::metrics::MetricsSource;
 use super::recorded::{is_one, is_yes, is_zero, one, yes};
 use super::strategy::Strategy;
 use super::{BalancerName, Name, Placement, ReleaseId, RuntimeName, ServerName, Version};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
@@ -198,7 +198,7 @@ pub struct Release {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HealthCheck {
     /// What is asked of it.
-    #[serde(flatten)]
+    #[serde(flatten, serialize_with = "recorded_health")]
     pub kind: CheckKind,
     /// Between two probes of one instance while a rollout is open.
     pub interval_ms: u64,
@@ -210,6 +210,41 @@ pub struct HealthCheck {
     pub failures: u32,
     /// From start to up, at most.
     pub start_timeout_ms: u64,
+}
+
+/// Writes what a health check asks as it was recorded when a path, a status and JSON were all it
+/// had: what came later stands there only where it is set.
+fn recorded_health<S: Serializer>(kind: &CheckKind, serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Recorded<'a> {
+        path: &'a str,
+        status: u16,
+        json: &'a BTreeMap<String, serde_json::Value>,
+        #[serde(skip_serializing_if = "is_get")]
+        method: &'a str,
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        headers: &'a BTreeMap<String, String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        body: &'a Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        contains: &'a Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        matches: &'a Option<String>,
+    }
+    match kind {
+        CheckKind::Http(check) => Recorded {
+            path: &check.path,
+            status: check.status,
+            json: &check.json,
+            method: &check.method,
+            headers: &check.headers,
+            body: &check.body,
+            contains: &check.contains,
+            matches: &check.matches,
+        }
+        .serialize(serializer),
+        other => other.serialize(serializer),
+    }
 }
 
 /// One test that every instance of a new release is put to before it gets traffic.
@@ -332,6 +367,10 @@ fn get() -> String {
     "GET".to_owned()
 }
 
+fn is_get(method: &str) -> bool {
+    method == "GET"
+}
+
 /// One canary step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
@@ -440,13 +479,16 @@ mod tests {
         assert_eq!((http.method.as_str(), http.status), ("GET", 200));
         assert_eq!(http.json["/checks/database"], "ok");
         assert_eq!(health.start_timeout_ms, 60_000);
+        let old = OLD_HEALTH.replace(['\n', ' '], "");
+        let written = serde_json::to_string(&health).expect("JSON");
+        assert_eq!(written, old, "an old shape is written as it was");
         let smoke: SmokeTest = serde_json::from_str(OLD_SMOKE).expect("a test");
         let http = smoke.kind.http().expect("HTTP");
         assert_eq!((http.method.as_str(), http.status), ("POST", 201));
         assert!(smoke.critical);
         assert_eq!((smoke.attempts, smoke.retry_interval_ms), (1, 0));
-        let written = serde_json::to_value(&smoke).expect("JSON");
-        let old: serde_json::Value = serde_json::from_str(OLD_SMOKE).expect("JSON");
+        let old = OLD_SMOKE.replace(['\n', ' '], "");
+        let written = serde_json::to_string(&smoke).expect("JSON");
         assert_eq!(written, old, "an old shape is written as it was");
     }
 
@@ -457,6 +499,12 @@ mod tests {
             CheckKind::Tcp,
             CheckKind::Command { command },
             CheckKind::Http(HttpCheck::get("/")),
+            CheckKind::Http(HttpCheck {
+                method: "HEAD".to_owned(),
+                headers: BTreeMap::from([("host".to_owned(), "web".to_owned())]),
+                matches: Some("^ok".to_owned()),
+                ..HttpCheck::get("/")
+            }),
         ] {
             let test = SmokeTest {
                 name: "one".parse().expect("a name"),
@@ -469,6 +517,17 @@ mod tests {
             let text = serde_json::to_string(&test).expect("JSON");
             let read: SmokeTest = serde_json::from_str(&text).expect(&text);
             assert_eq!(read, test);
+            let check = HealthCheck {
+                kind: test.kind,
+                interval_ms: 1,
+                timeout_ms: 1,
+                successes: 1,
+                failures: 1,
+                start_timeout_ms: 1,
+            };
+            let text = serde_json::to_string(&check).expect("JSON");
+            let read: HealthCheck = serde_json::from_str(&text).expect(&text);
+            assert_eq!(read, check);
         }
         let future = r#"{"kind":"grpc","name":"one","timeout_ms":1}"#;
         serde_json::from_str::<SmokeTest>(future).expect_err("an unknown kind is not guessed");
