@@ -8,3 +8,4 @@ mod found;
 mod metrics;
 mod smoke;
 pub(crate) mod stage;
+mod strategies;
