@@ -287,7 +287,7 @@ fn plan_probe(look: &Look<'_>, server: &ServerName, instance: &Instance, agenda:
             server: server.clone(),
             address,
             release: instance.release,
-            check: check.clone(),
+            check: Box::new(check.clone()),
         }
     });
 }

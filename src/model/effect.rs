@@ -75,7 +75,7 @@ pub enum Effect {
         /// The release it is meant to be.
         release: ReleaseId,
         /// What to ask.
-        check: HealthCheck,
+        check: Box<HealthCheck>,
     },
     /// Put each instance to the smoke tests.
     Smoke {
