@@ -174,16 +174,17 @@ pub trait Metrics: Send + Sync {
     ) -> impl Future<Output = Result<Vec<Clean>, ReadError>> + Send;
 }
 
-/// Our own requests to instances.
+/// Our own checks of instances. Whoever stops waiting for one ends all that it began.
 pub trait Probe: Send + Sync {
     /// Asks one instance whether it is healthy; `Err` says why it is not.
     fn probe(
         &self,
+        server: &ServerName,
         address: SocketAddr,
         check: &HealthCheck,
     ) -> impl Future<Output = Result<(), Clean>> + Send;
 
-    /// Sends one smoke request to one instance.
+    /// Puts one instance to a smoke test, once: further attempts are the caller's.
     fn smoke(
         &self,
         server: &ServerName,

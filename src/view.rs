@@ -7,6 +7,7 @@
 
 pub mod discovery;
 pub mod preview;
+mod smoke;
 pub mod snapshot;
 
 mod build;
@@ -23,4 +24,4 @@ pub use explain::effect_text;
 pub use foretell::{Asking, foretell};
 pub use preview::{Preview, PreviewLine, Tier};
 pub use snapshot::Snapshot;
-pub use timeline::timeline_row;
+pub use timeline::{details, timeline_row};

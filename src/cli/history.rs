@@ -10,7 +10,7 @@ use crate::history::{
 use crate::link::wire::{Reply, Request};
 use crate::model::entry::DeploymentRow;
 use crate::model::{Clean, Record, State};
-use crate::view::{timeline_row, words};
+use crate::view::{details, timeline_row, words};
 use clap::{Args, Subcommand, ValueEnum};
 use std::io::{BufWriter, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -156,6 +156,9 @@ async fn show(context: &Context, loaded: &Loaded, id: &str) -> Ended {
                 "  {:>6} {at} {:<8} {}",
                 told.seq, told.actor, told.text
             ));
+            for detail in details(record) {
+                print::line(&format!("{:28}{detail}", ""));
+            }
         }
     }
     Ok(Exit::Done)

@@ -71,7 +71,7 @@ pub(super) fn bring_up(
     since_ms: u64,
 ) -> Vec<Entry> {
     let release = rollout.release;
-    if since_ms + look.place.spec.health.start_timeout_ms <= look.now_ms {
+    if start_deadline_ms(look, rollout, need, since_ms) <= look.now_ms {
         return vec![steps::revert(look, &late(look, rollout), None)];
     }
     let coming = look.place.servers_of(release).filter(|(_, instance)| {
@@ -86,6 +86,23 @@ pub(super) fn bring_up(
         entries.extend(make_room(look));
     }
     entries
+}
+
+/// Until when the release must be ready for traffic: once all its instances are up, the smoke run
+/// has its own time.
+fn start_deadline_ms(look: &Look<'_>, rollout: &Rollout, need: usize, since_ms: u64) -> u64 {
+    let spec = &look.place.spec;
+    let mine = look.place.servers_of(rollout.release);
+    let up = mine.filter(|(_, instance)| instance.status == InstanceStatus::Up);
+    let smoke_ms = match smokes(look, rollout) && up.count() >= need {
+        true => spec.smoke_timeout_ms,
+        false => 0,
+    };
+    since_ms + spec.health.start_timeout_ms + smoke_ms
+}
+
+fn smokes(look: &Look<'_>, rollout: &Rollout) -> bool {
+    rollout.kind.is_judged() && !look.place.spec.smoke.is_empty()
 }
 
 /// Intends so many more instances of a release, fewer where servers are short.
@@ -156,6 +173,9 @@ pub(super) fn late(look: &Look<'_>, rollout: &Rollout) -> String {
         .collect();
     let seconds = look.place.spec.health.start_timeout_ms / 1_000;
     match waits.is_empty() {
+        true if smokes(look, rollout) && rollout.smoke.is_none() => {
+            "the smoke tests did not end in time".to_owned()
+        }
         true => format!("no server became free within {seconds} s"),
         false => format!("not healthy within {seconds} s: {}", waits.join(", ")),
     }

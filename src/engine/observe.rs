@@ -109,10 +109,13 @@ fn settle(world: &mut World, settled: &Settled, now_ms: u64) {
             placement,
             server,
             release,
+            took_ms,
             result,
         }) => {
             let place = world.placements.entry(placement.clone()).or_default();
-            see_probe(place, server, *release, result, now_ms);
+            let log = place.probes.entry(server.clone()).or_default();
+            see_probe(log, *release, result, now_ms);
+            log.took_ms = *took_ms;
         }
         Some(Observation::Smoke { placement, report }) => {
             let place = world.placements.entry(placement.clone()).or_default();
@@ -269,14 +272,7 @@ fn see_metrics(
     }
 }
 
-fn see_probe(
-    place: &mut PlacementWorld,
-    server: &ServerName,
-    release: ReleaseId,
-    result: &Result<(), Clean>,
-    now_ms: u64,
-) {
-    let log = place.probes.entry(server.clone()).or_default();
+fn see_probe(log: &mut ProbeLog, release: ReleaseId, result: &Result<(), Clean>, now_ms: u64) {
     if log.release != Some(release) {
         *log = ProbeLog {
             release: Some(release),

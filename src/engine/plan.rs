@@ -287,7 +287,7 @@ fn plan_probe(look: &Look<'_>, server: &ServerName, instance: &Instance, agenda:
             server: server.clone(),
             address,
             release: instance.release,
-            check: check.clone(),
+            check: Box::new(check.clone()),
         }
     });
 }
@@ -297,7 +297,7 @@ fn probed_ms(look: &Look<'_>, server: &ServerName, release: ReleaseId) -> Option
     (log.release == Some(release)).then_some(log.last_ms)
 }
 
-/// The smoke requests go out once every new instance is healthy.
+/// The smoke tests are made once every new instance is healthy.
 fn plan_smoke(look: &Look<'_>, agenda: &mut Agenda) {
     let Some(rollout) = &look.place.rollout else {
         return;
@@ -324,6 +324,7 @@ fn plan_smoke(look: &Look<'_>, agenda: &mut Agenda) {
             placement: look.placement.clone(),
             rollout: rollout.id,
             tests: tests.clone(),
+            limit_ms: look.place.spec.smoke_timeout_ms,
             instances,
         };
         agenda.now(Direction::Safe, effect);

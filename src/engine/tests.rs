@@ -6,5 +6,6 @@ mod evidence;
 mod field;
 mod found;
 mod metrics;
+mod smoke;
 pub(crate) mod stage;
 mod strategies;

@@ -168,7 +168,7 @@ pub enum Entry {
         /// Why.
         why: Clean,
     },
-    /// The smoke requests were answered.
+    /// The smoke tests were made.
     SmokeFinished {
         /// Where.
         placement: Placement,

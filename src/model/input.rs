@@ -213,6 +213,8 @@ pub enum Observation {
         server: ServerName,
         /// The release it is meant to be.
         release: ReleaseId,
+        /// How long it took; `None` when it was given up from outside.
+        took_ms: Option<u64>,
         /// Whether it is healthy, else why not.
         result: Result<(), Clean>,
     },

@@ -281,7 +281,7 @@ pub struct Rollout {
     pub hold: Option<Hold>,
     /// The newest recorded verdict.
     pub verdict: Option<Verdict>,
-    /// What the smoke requests found.
+    /// What the smoke tests found.
     pub smoke: Option<SmokeReport>,
     /// Whether the new release ever had traffic.
     pub had_traffic: bool,
@@ -351,7 +351,7 @@ impl Rollout {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "phase", rename_all = "snake_case")]
 pub enum Phase {
-    /// Instances are being started and probed, then asked the smoke requests.
+    /// Instances are being started and probed, then put to the smoke tests.
     Starting {
         /// Since when.
         since_ms: u64,

@@ -3,6 +3,8 @@
 use super::container::Container;
 use super::effect::ServerSetting;
 use super::metrics::MetricsReading;
+use super::recorded::{is_one, is_yes, is_zero, one, yes};
+use super::service::SmokeTest;
 use super::verdict::Counters;
 use super::{
     BalancerName, Clean, MetricsName, Placement, ReleaseId, RolloutId, RuntimeName, ServerName,
@@ -256,6 +258,8 @@ pub struct ProbeLog {
     pub results: VecDeque<(u64, bool)>,
     /// When a probe last ended.
     pub last_ms: u64,
+    /// How long the newest probe took; `None` before the first.
+    pub took_ms: Option<u64>,
     /// Why the newest failure failed.
     pub trouble: Option<Clean>,
 }
@@ -279,17 +283,58 @@ pub struct SmokeReport {
     pub rollout: RolloutId,
     /// One result per test and instance.
     pub results: Vec<SmokeResult>,
+    /// How long all of it took.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub took_ms: u64,
 }
 
-/// One smoke request's result.
+impl SmokeReport {
+    /// The failures that end the rollout.
+    pub fn failures(&self) -> impl Iterator<Item = &SmokeResult> {
+        let failed = |result: &&SmokeResult| result.trouble.is_some() && result.critical;
+        self.results.iter().filter(failed)
+    }
+
+    /// The failures that only warn.
+    pub fn warnings(&self) -> impl Iterator<Item = &SmokeResult> {
+        let warns = |result: &&SmokeResult| result.trouble.is_some() && !result.critical;
+        self.results.iter().filter(warns)
+    }
+}
+
+/// One smoke test's result on one instance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SmokeResult {
     /// The test's name.
     pub test: String,
     /// The instance asked.
     pub server: ServerName,
-    /// How long it took.
+    /// HTTP status of the last answer; `None` where there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// How long the last attempt took.
     pub took_ms: u64,
+    /// Attempts made; 0 where the time for all tests was over before the first.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub attempts: u32,
+    /// Whether its failure ends the rollout; else it is a warning.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub critical: bool,
     /// What was wrong; `None` when it passed.
     pub trouble: Option<Clean>,
+}
+
+impl SmokeResult {
+    /// A test that passed at the first attempt.
+    pub fn passed(test: &SmokeTest, server: &ServerName, took_ms: u64) -> Self {
+        Self {
+            test: test.name.to_string(),
+            server: server.clone(),
+            status: None,
+            took_ms,
+            attempts: 1,
+            critical: test.critical,
+            trouble: None,
+        }
+    }
 }

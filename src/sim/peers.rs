@@ -372,6 +372,7 @@ impl Sim<'_> {
             placement: placement.clone(),
             server: server.clone(),
             release: *release,
+            took_ms: Some(1),
             result: if ok {
                 Ok(())
             } else {
@@ -387,6 +388,7 @@ impl Sim<'_> {
             rollout,
             tests,
             instances,
+            ..
         } = &call.effect
         else {
             return;
@@ -395,17 +397,16 @@ impl Sim<'_> {
         for server in instances.keys() {
             let there = self.fleet.instances.get(server);
             let fails = there.is_none_or(|there| self.fleet.traits(there.release).smoke_fails);
-            let result = |test: &crate::model::service::SmokeTest| SmokeResult {
-                test: test.name.to_string(),
-                server: server.clone(),
-                took_ms: 5,
+            let result = |test| SmokeResult {
                 trouble: fails.then(|| "status 500".into()),
+                ..SmokeResult::passed(test, server, 5)
             };
             results.extend(tests.iter().map(result));
         }
         let report = SmokeReport {
             rollout: *rollout,
             results,
+            took_ms: 5,
         };
         let seen = Observation::Smoke {
             placement: placement.clone(),

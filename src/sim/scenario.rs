@@ -6,7 +6,8 @@ use super::rng::Rng;
 use crate::model::command::PromoteTo;
 use crate::model::metrics::{Figure, MetricsSource, ToldBy};
 use crate::model::service::{
-    AnalysisSettings, Backend, CanarySettings, HealthCheck, Server, SmokeTest, Step, Workload,
+    AnalysisSettings, Backend, CanarySettings, CheckKind, HealthCheck, HttpCheck, Server,
+    SmokeTest, Step, Workload,
 };
 use crate::model::strategy::{BlueGreen, Recreate, Rolling, Slots, Strategy};
 use crate::model::{Placement, ServiceSpec};
@@ -210,9 +211,7 @@ pub(super) fn spec(number: usize) -> ServiceSpec {
             container: None,
         },
         health: HealthCheck {
-            path: "/readyz".to_owned(),
-            status: 200,
-            json: BTreeMap::new(),
+            kind: CheckKind::Http(HttpCheck::get("/readyz")),
             interval_ms: 1_000,
             timeout_ms: 400,
             successes: 1,
@@ -224,6 +223,7 @@ pub(super) fn spec(number: usize) -> ServiceSpec {
         } else {
             Vec::new()
         },
+        smoke_timeout_ms: 1_000,
         canary: CanarySettings {
             steps,
             min_requests: 60,
@@ -317,14 +317,11 @@ fn server(number: u16, pair: bool) -> Server {
 fn smoke() -> SmokeTest {
     SmokeTest {
         name: "order".parse().expect("a valid name"),
-        method: "GET".to_owned(),
-        path: "/order".to_owned(),
-        headers: BTreeMap::new(),
-        body: None,
-        status: 200,
-        contains: None,
-        json: BTreeMap::new(),
+        critical: true,
+        kind: CheckKind::Http(HttpCheck::get("/order")),
         timeout_ms: 500,
+        attempts: 1,
+        retry_interval_ms: 0,
     }
 }
 

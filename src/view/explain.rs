@@ -58,13 +58,13 @@ pub fn effect_text(effect: &Effect) -> Clean {
             check,
             ..
         } => {
-            format!("probe {server}: GET http://{address}{}", check.path)
+            format!("probe {server}: {}", check.kind.words(*address))
         }
         Effect::Smoke {
             tests, instances, ..
         } => {
             format!(
-                "{} smoke requests to {} instances",
+                "{} smoke tests on {} instances",
                 tests.len(),
                 instances.len()
             )

@@ -2,11 +2,12 @@
 
 use super::build;
 use super::snapshot::{HoldView, PhaseView, RolloutView, StageState, StageView};
-use super::{traffic, words};
+use super::{smoke, traffic, words};
 use crate::engine::steps::current_step;
 use crate::engine::{Look, capacity};
 use crate::model::state::{Hold, HoldReason, InstanceStatus};
 use crate::model::verdict::{Verdict, VerdictClass};
+use crate::model::world::SmokeReport;
 use crate::model::{Clean, Phase, Rollout, RolloutKind, Step};
 
 pub(super) fn view(look: &Look<'_>, rollout: &Rollout, verdict: &Verdict) -> Option<RolloutView> {
@@ -29,6 +30,7 @@ pub(super) fn view(look: &Look<'_>, rollout: &Rollout, verdict: &Verdict) -> Opt
         revision: rollout.revision,
         phase,
         stages: stages(look, rollout),
+        smoke: rollout.smoke.as_ref().map(smoke::view),
         hold: rollout.hold.as_ref().map(hold),
         verdict: verdict.class,
         because,
@@ -156,35 +158,31 @@ fn start_stage(look: &Look<'_>, rollout: &Rollout) -> StageView {
         detail: Clean::new(&detail),
         began_ms: Some(rollout.started_ms),
         length_ms: None,
+        warns: false,
     }
 }
 
 fn smoke_stage(look: &Look<'_>, rollout: &Rollout) -> StageView {
     let tests = look.place.spec.smoke.len() * needed(look, rollout);
     let (state, detail) = match &rollout.smoke {
-        None if smokes(look, rollout) => (running(rollout), format!("{tests} requests")),
-        None => (StageState::Todo, format!("{tests} requests")),
+        None if smokes(look, rollout) => (running(rollout), format!("{tests} tests")),
+        None => (StageState::Todo, format!("{tests} tests")),
         Some(report) => {
-            let bad = report
-                .results
-                .iter()
-                .filter(|result| result.trouble.is_some())
-                .count();
-            let good = report.results.len() - bad;
-            let state = if bad == 0 {
-                StageState::Passed
-            } else {
-                StageState::Failed
+            let state = match report.failures().next() {
+                None => StageState::Passed,
+                Some(_) => StageState::Failed,
             };
-            (state, format!("{good}/{} ok", report.results.len()))
+            (state, smoke::summary(report))
         }
     };
+    let warnings = rollout.smoke.iter().flat_map(SmokeReport::warnings);
     StageView {
         name: "Smoke".into(),
         state,
         detail: Clean::new(&detail),
         began_ms: None,
         length_ms: None,
+        warns: warnings.count() > 0,
     }
 }
 
@@ -212,6 +210,7 @@ fn step_stage(look: &Look<'_>, rollout: &Rollout, number: usize) -> StageView {
         detail: Clean::new(&detail),
         began_ms: soaks.then(|| rollout.phase.since_ms()),
         length_ms: rollout.kind.is_judged().then_some(step.soak_ms),
+        warns: false,
     }
 }
 
@@ -225,7 +224,12 @@ fn next(look: &Look<'_>, rollout: &Rollout, verdict: &Verdict) -> (Clean, Option
             None,
         ),
         (Phase::Starting { .. }, _) => {
-            let deadline_ms = since_ms + look.place.spec.health.start_timeout_ms;
+            let spec = &look.place.spec;
+            let smoke_ms = match smokes(look, rollout) {
+                true => spec.smoke_timeout_ms,
+                false => 0,
+            };
+            let deadline_ms = since_ms + spec.health.start_timeout_ms + smoke_ms;
             (
                 "first traffic once every instance is verified".to_owned(),
                 Some(deadline_ms),

@@ -6,10 +6,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
-use wheelhouse::model::service::HealthCheck;
+use wheelhouse::model::service::{CheckKind, HealthCheck, HttpCheck};
 use wheelhouse::model::{Outcome, ReleaseId};
 use wheelhouse::ports::{Probe, Runtime, Start};
-use wheelhouse::probe::HttpProbe;
+use wheelhouse::probe::InstanceProbe;
 
 #[tokio::test]
 async fn docker_keeps_the_word_of_a_runtime() {
@@ -34,9 +34,7 @@ async fn a_daemon_that_is_not_there_changes_nothing() {
 
 fn health() -> HealthCheck {
     HealthCheck {
-        path: "/healthz".to_owned(),
-        status: 200,
-        json: std::collections::BTreeMap::new(),
+        kind: CheckKind::Http(HttpCheck::get("/healthz")),
         interval_ms: 1_000,
         timeout_ms: 500,
         successes: 1,
@@ -46,9 +44,12 @@ fn health() -> HealthCheck {
 }
 
 async fn answers(start: &Start) {
-    let probe = HttpProbe::new();
+    let probe = InstanceProbe::new();
     contract::eventually("the instance answers", || async {
-        probe.probe(start.address, &health()).await.ok()
+        probe
+            .probe(&start.server, start.address, &health())
+            .await
+            .ok()
     })
     .await;
 }
@@ -197,7 +198,8 @@ async fn fault_60_and_64_a_hanging_instance_fails_its_probe_and_is_killed_after_
     answers(&start).await;
     let pid = Pid::from_raw(view.pid.try_into().expect("a pid")).expect("a pid");
     kill_process(pid, Signal::STOP).expect("stopped");
-    let probed = HttpProbe::new().probe(start.address, &health()).await;
+    let probe = InstanceProbe::new();
+    let probed = probe.probe(&start.server, start.address, &health()).await;
     assert!(probed.is_err(), "it hangs");
     let still = shop.view(&start.server).await.expect("there");
     assert_eq!(still.exited, None, "Docker holds it for running");

@@ -55,10 +55,11 @@ fn what(open: &RolloutView) -> String {
     )
 }
 
-/// A state's symbol, word and style.
-pub(super) fn stage_mark(theme: &Theme, state: StageState) -> (&'static str, Style) {
+/// A stage's symbol and style.
+pub(super) fn stage_mark(theme: &Theme, stage: &StageView) -> (&'static str, Style) {
     let symbols = &theme.symbols;
-    match state {
+    match stage.state {
+        StageState::Passed if stage.warns => (symbols.warned, theme.style(Role::Warn)),
         StageState::Todo => (symbols.todo, theme.style(Role::Muted)),
         StageState::Running => (symbols.running, theme.style(Role::Running)),
         StageState::Held => (symbols.held, theme.style(Role::Warn)),
@@ -133,7 +134,7 @@ impl Room<'_> {
         stages
             .iter()
             .map(|stage| {
-                let (mark, style) = stage_mark(self.theme, stage.state);
+                let (mark, style) = stage_mark(self.theme, stage);
                 let name = text::left(stage.name.as_str(), 7, &self.theme.symbols);
                 let mut spans = vec![
                     Span::styled(format!("{mark} {name}"), style),
@@ -191,7 +192,7 @@ impl Room<'_> {
         let mut lines: Vec<Vec<Span<'static>>> = vec![Vec::new()];
         let mut used = 0;
         for stage in stages {
-            let (mark, style) = stage_mark(self.theme, stage.state);
+            let (mark, style) = stage_mark(self.theme, stage);
             let piece = format!("{mark} {}", stage.name);
             let cells = text::width(&piece) + 2;
             if used + cells > self.cells + 2 && used > 0 {
@@ -206,10 +207,11 @@ impl Room<'_> {
         }
         let mut lines: Vec<_> = lines.into_iter().map(Line::from).collect();
         let open = |stage: &&StageView| {
-            matches!(
-                stage.state,
-                StageState::Running | StageState::Held | StageState::Failed
-            )
+            stage.warns
+                || matches!(
+                    stage.state,
+                    StageState::Running | StageState::Held | StageState::Failed
+                )
         };
         if let Some(stage) = stages.iter().rfind(open) {
             let mut spans = vec![
