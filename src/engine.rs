@@ -22,6 +22,7 @@ mod begin;
 pub(crate) mod canary;
 pub mod capacity;
 mod command;
+mod evidence;
 mod instance;
 mod retire;
 mod revert;

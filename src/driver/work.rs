@@ -9,7 +9,7 @@ use crate::model::{
     BalancerName, Clean, Effect, MetricsName, Outcome, Placement, RuntimeName, ServiceSpec, Version,
 };
 use crate::ports::{
-    Balancer, Metrics, NOTE, Probe, ReadError, Runtime, RuntimeLook, Start, Written,
+    Balancer, Metrics, NOTE, Probe, ReadError, Runtime, RuntimeLook, Start, Stop, Written,
 };
 use futures::future::join_all;
 use std::future::Future;
@@ -244,6 +244,24 @@ async fn call<P: Peers>(peers: &P, effect: &Effect) -> Ended {
             (Outcome::Applied, Some(seen))
         }
         Effect::Smoke { .. } => smoke(peers, effect).await,
+        Effect::ReadEvidence {
+            placement,
+            runtime,
+            server,
+            release,
+        } => {
+            let reading = match peers.runtime(runtime) {
+                Some(peer) => peer.evidence(placement, server, *release).await,
+                None => Err(unknown_peer("runtime", runtime.as_str())),
+            };
+            let seen = Observation::Evidence {
+                placement: placement.clone(),
+                server: server.clone(),
+                release: *release,
+                reading: reading.map_err(|error| error.0),
+            };
+            (Outcome::Applied, Some(seen))
+        }
         Effect::WakeAt { .. } => (Outcome::Applied, None),
     }
 }
@@ -287,8 +305,17 @@ async fn instance<P: Peers>(peers: &P, effect: &Effect) -> Ended {
             placement,
             server,
             grace_ms,
+            failed,
             ..
-        } => peer.stop(&placement, &server, grace_ms).await,
+        } => {
+            peer.stop(Stop {
+                placement,
+                server,
+                grace_ms,
+                failed,
+            })
+            .await
+        }
         _ => return (Outcome::Applied, None),
     };
     (
@@ -414,6 +441,17 @@ fn too_late(effect: &Effect, limit: Duration) -> Ended {
             server: server.clone(),
             release: *release,
             result: Err(why.clone()),
+        }),
+        Effect::ReadEvidence {
+            placement,
+            server,
+            release,
+            ..
+        } => Some(Observation::Evidence {
+            placement: placement.clone(),
+            server: server.clone(),
+            release: *release,
+            reading: Err(why.clone()),
         }),
         _ => None,
     };

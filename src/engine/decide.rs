@@ -1,7 +1,7 @@
 //! An input → the entries to record. Judged once, when it happens; never again on replay.
 
 use super::look::Look;
-use super::{canary, command, instance, retire, revert, rollback, traffic};
+use super::{canary, command, evidence, instance, retire, revert, rollback, traffic};
 use crate::model::state::Phase;
 use crate::model::{Entry, Event, Input, Placement, Refusal, RolloutKind, State, World};
 
@@ -53,6 +53,7 @@ fn one(look: &Look<'_>) -> Vec<Entry> {
         traffic::progress,
         instance::progress,
         rollout,
+        evidence::progress,
         retire::progress,
     ];
     steps

@@ -72,7 +72,10 @@ pub(super) fn bring_up(
 ) -> Vec<Entry> {
     let release = rollout.release;
     if since_ms + look.place.spec.health.start_timeout_ms <= look.now_ms {
-        return vec![canary::revert(look, &late(look, rollout), None)];
+        let cause = late(look, rollout);
+        return given_up(look, rollout)
+            .chain([canary::revert(look, &cause, None)])
+            .collect();
     }
     let coming = look.place.servers_of(release).filter(|(_, instance)| {
         matches!(
@@ -120,21 +123,41 @@ fn spread<'a>(look: &Look<'a>, release: ReleaseId, missing: usize) -> Vec<&'a Se
     chosen
 }
 
+/// Instances that had all the time there is. A verified release never fails for good.
+fn given_up<'a>(look: &Look<'a>, rollout: &Rollout) -> impl Iterator<Item = Entry> {
+    let release = rollout.release;
+    let seconds = look.place.spec.health.start_timeout_ms / 1_000;
+    let verified = look.place.verified.contains(&release);
+    let starting = look
+        .place
+        .servers_of(release)
+        .filter(move |(_, instance)| instance.status == InstanceStatus::Starting && !verified);
+    starting.map(move |(server, _)| {
+        let why = match waits_for(look, server) {
+            why if why.is_empty() => format!("not healthy within {seconds} s"),
+            why => format!("not healthy within {seconds} s: {why}"),
+        };
+        failed(look, server, Clean::new(&why))
+    })
+}
+
+/// What a starting instance waits for, or why it is not healthy.
+fn waits_for(look: &Look<'_>, server: &ServerName) -> Clean {
+    let waiting = match look.instance(server) {
+        Some(Some(view)) => view.waiting.clone(),
+        _ => None,
+    };
+    let log = look.seen.and_then(|seen| seen.probes.get(server));
+    let trouble = || log.and_then(|log| log.trouble.clone());
+    waiting.or_else(trouble).unwrap_or_default()
+}
+
 fn late(look: &Look<'_>, rollout: &Rollout) -> String {
     let waits: Vec<_> = look
         .place
         .servers_of(rollout.release)
         .filter(|(_, instance)| instance.status == InstanceStatus::Starting)
-        .map(|(server, _)| {
-            let waiting = match look.instance(server) {
-                Some(Some(view)) => view.waiting.clone(),
-                _ => None,
-            };
-            let log = look.seen.and_then(|seen| seen.probes.get(server));
-            let trouble = || log.and_then(|log| log.trouble.clone());
-            let why = waiting.or_else(trouble).unwrap_or_default();
-            format!("{server} {why}")
-        })
+        .map(|(server, _)| format!("{server} {}", waits_for(look, server)))
         .collect();
     let seconds = look.place.spec.health.start_timeout_ms / 1_000;
     match waits.is_empty() {

@@ -5,5 +5,6 @@ mod estate;
 mod evidence;
 mod field;
 mod found;
+mod left;
 mod metrics;
 pub(crate) mod stage;

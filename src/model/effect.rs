@@ -131,6 +131,20 @@ pub enum Effect {
         server: ServerName,
         /// Between the polite and the final signal.
         grace_ms: u64,
+        /// Whether it failed: what it leaves is kept for a while where the runtime can.
+        #[serde(default)]
+        failed: bool,
+    },
+    /// Read what a failed instance left.
+    ReadEvidence {
+        /// For which placement.
+        placement: Placement,
+        /// Where it ran.
+        runtime: RuntimeName,
+        /// The server it stood behind.
+        server: ServerName,
+        /// The release it was of.
+        release: ReleaseId,
     },
     /// Wake the engine at this time.
     WakeAt {
@@ -155,6 +169,8 @@ pub enum EffectKey {
     Probe(Placement, ServerName),
     /// A placement's smoke run.
     Smoke(Placement),
+    /// What one failed instance left.
+    Evidence(Placement, ServerName),
 }
 
 impl Effect {
@@ -181,6 +197,9 @@ impl Effect {
                 placement, server, ..
             } => EffectKey::Probe(placement.clone(), server.clone()),
             Self::Smoke { placement, .. } => EffectKey::Smoke(placement.clone()),
+            Self::ReadEvidence {
+                placement, server, ..
+            } => EffectKey::Evidence(placement.clone(), server.clone()),
             Self::WakeAt { .. } => return None,
         })
     }
@@ -215,6 +234,7 @@ impl Effect {
                 let all: u64 = tests.iter().map(|test| test.timeout_ms).sum();
                 all * instances.len() as u64
             }
+            Self::ReadEvidence { .. } => EVIDENCE_DEADLINE_MS,
             Self::WakeAt { .. } => 0,
         }
     }
@@ -222,6 +242,9 @@ impl Effect {
 
 /// For one write to a balancer with its read-back.
 pub const BALANCER_DEADLINE_MS: u64 = 1_000;
+
+/// For what a failed instance left, its output among it.
+pub const EVIDENCE_DEADLINE_MS: u64 = 5_000;
 
 /// For everything one judgement asks of a source of metrics.
 pub const METRICS_DEADLINE_MS: u64 = 10_000;

@@ -154,6 +154,7 @@ fn place(entry: &Entry) -> Option<usize> {
         Entry::InstanceFound { .. } => 25,
         Entry::ConfigReloaded { .. } => 26,
         Entry::LeaseTaken { .. } => 27,
+        Entry::EvidenceKept { .. } => 28,
         Entry::Unknown => return None,
     })
 }
@@ -166,7 +167,7 @@ fn records_written_by_version_1_are_read_for_ever() {
         assert_eq!(place(&record.entry), Some(i), "{line}");
         assert_eq!(serde_json::to_string(&record).expect("JSON"), line);
     }
-    assert_eq!(fixtures.lines().count(), 28);
+    assert_eq!(fixtures.lines().count(), 29);
 }
 
 #[test]

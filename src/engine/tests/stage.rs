@@ -13,7 +13,9 @@ use crate::model::service::{
 };
 use crate::model::state::{Hold, InstanceStatus};
 use crate::model::verdict::Counters;
-use crate::model::world::{Admin, BalancerReading, InstanceView, RuntimeReading, ServerView};
+use crate::model::world::{
+    Admin, BalancerReading, Evidence, InstanceView, RuntimeReading, ServerView,
+};
 use crate::model::{
     Actor, BalancerName, Clean, Entry, Event, Input, Outcome, Phase, Placement, PlacementState,
     Record, ReleaseId, Rollout, RolloutId, RuntimeName, ServerName, ServiceSpec, State, Status,
@@ -47,6 +49,10 @@ pub(crate) struct Stage {
     pub(crate) no_runtime: bool,
     /// Probes of these fail.
     pub(crate) sick: BTreeSet<ServerName>,
+    /// Of whom it was asked what they left.
+    pub(crate) asked_evidence: Vec<ServerName>,
+    /// That is never answered.
+    pub(crate) evidence_fails: bool,
     /// Error ratio in percent, by version.
     pub(crate) errors: BTreeMap<String, u64>,
     /// What a source of metrics says, where there is one.
@@ -184,6 +190,8 @@ pub(crate) fn empty_with(spec: ServiceSpec) -> Stage {
         stubborn: false,
         no_runtime: false,
         sick: BTreeSet::new(),
+        asked_evidence: Vec::new(),
+        evidence_fails: false,
         errors: BTreeMap::new(),
         told: Told::Counts(500.0, 0.0),
         requests: 20,
@@ -572,10 +580,38 @@ impl Stage {
                 };
                 (Outcome::Applied, seen)
             }
+            Effect::ReadEvidence {
+                server, release, ..
+            } => {
+                self.asked_evidence.push(server.clone());
+                let reading = match self.evidence_fails {
+                    true => Err("no answer".into()),
+                    false => Ok(self.left_by(server, *release)),
+                };
+                let (server, release) = (server.clone(), *release);
+                let seen = Observation::Evidence {
+                    placement,
+                    server,
+                    release,
+                    reading,
+                };
+                (Outcome::Applied, seen)
+            }
             Effect::Smoke { .. } | Effect::WakeAt { .. } => {
                 panic!("the stage has no {effect:?}")
             }
         }
+    }
+
+    fn left_by(&self, server: &ServerName, release: ReleaseId) -> Option<Evidence> {
+        let there = self.runtime.instances.get(server);
+        let there = there.filter(|there| there.release == release)?;
+        let mut evidence = Evidence {
+            ended: there.exited.clone(),
+            ..Evidence::default()
+        };
+        evidence.keep_log(["a last word".into()]);
+        Some(evidence)
     }
 
     fn told(&self, question: &MetricsQuestion) -> Result<MetricsReading, crate::model::Clean> {

@@ -3,7 +3,7 @@
 use super::Checks;
 use super::effects::share_of;
 use crate::model::entry::{IdleProof, WeightReason};
-use crate::model::state::{HoldReason, InstanceStatus};
+use crate::model::state::{EvidenceStatus, HoldReason, InstanceStatus};
 use crate::model::verdict::VerdictClass;
 use crate::model::world::BalancerReading;
 use crate::model::{
@@ -139,6 +139,7 @@ impl Checks {
             | Entry::InstanceFound { .. }
             | Entry::InstanceUp { .. }
             | Entry::InstanceFailed { .. }
+            | Entry::EvidenceKept { .. }
             | Entry::DrainBegun { .. }
             | Entry::StopIntended { .. }
             | Entry::InstanceStopped { .. } => {
@@ -185,6 +186,16 @@ impl Checks {
                     Some(InstanceStatus::Starting | InstanceStatus::Up)
                 );
                 expect(self.after_gap || begun, "it was not running")
+            }
+            Entry::EvidenceKept {
+                server, release, ..
+            } => {
+                let there = place.instances.get(server).ok_or("nothing is there")?;
+                expect(there.release == *release, "it is another release's")?;
+                expect(
+                    there.evidence == EvidenceStatus::Wanted,
+                    "nobody failed, or it is kept already",
+                )
             }
             Entry::DrainBegun { server, .. } => self.drain(place, server, record.at_ms),
             Entry::StopIntended { server, proof, .. } => {
