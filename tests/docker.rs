@@ -10,8 +10,10 @@ mod haproxy;
 #[path = "support/needs.rs"]
 mod needs;
 
+#[allow(dead_code, reason = "each test binary uses its part")]
 #[path = "rollout/load.rs"]
 mod load;
+#[allow(dead_code, reason = "each test binary uses its part")]
 #[path = "rollout/process.rs"]
 mod process;
 

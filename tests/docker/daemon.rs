@@ -1,5 +1,6 @@
 //! Daemons and proxies of a test's own.
 
+use crate::inside::CONTROL_GROUP;
 use crate::support::{directory, docker, docker_says};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{Read, Write};
@@ -77,6 +78,7 @@ impl PrivateDaemon {
         let child = command
             .args(["--data-root", &below("data"), "--exec-root", &below("exec")])
             .args(["--config-file", &below("daemon.json")])
+            .args(["--cgroup-parent", &format!("/{CONTROL_GROUP}")])
             .args(["--pidfile", &below("pid"), "-H", &self.host()])
             .args([
                 "--iptables=false",
