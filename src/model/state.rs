@@ -183,7 +183,6 @@ pub enum EvidenceStatus {
 
 impl EvidenceStatus {
     /// Whether the instance did not fail.
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
     pub fn is_none(&self) -> bool {
         *self == Self::None
     }
