@@ -19,24 +19,31 @@ pub mod preview;
 pub mod shares;
 
 mod begin;
-pub(crate) mod canary;
+mod blue_green;
+mod canary;
 pub mod capacity;
 mod command;
+mod everyday;
 mod evidence;
 mod instance;
+mod recreate;
 mod retire;
 mod revert;
 mod rollback;
+mod rolling;
+mod size;
+pub mod slots;
 pub(crate) mod sources;
+pub(crate) mod steps;
 mod traffic;
 
-pub use canary::verdict;
 pub use decide::{decide, refusal_entry};
 pub use evolve::evolve;
 pub use look::Look;
 pub use observe::observe;
 pub use plan::{Direction, plan};
 pub use preview::{Dream, Until, rehearse};
+pub use steps::verdict;
 
 #[cfg(test)]
 pub(crate) mod tests;

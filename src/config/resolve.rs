@@ -252,6 +252,7 @@ impl Shared<'_> {
         };
         let claims = relations::claims(&placement, listen.as_ref(), &servers);
         let spec = (!backends.is_empty()).then(|| ServiceSpec {
+            strategy: crate::model::Strategy::Canary,
             placement,
             protected: env.protected,
             runtimes: env.runtimes.clone(),

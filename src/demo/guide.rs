@@ -124,7 +124,7 @@ fn arriving(view: &PlacementView) -> Option<&'static str> {
         (RolloutKind::Deploy, FIRST) => Some(GOOD),
         (RolloutKind::Deploy, GOOD) => Some(BAD_VERSION),
         (RolloutKind::Deploy, BAD_VERSION) if view.rollback.is_none() => Some(LAST),
-        (RolloutKind::Deploy, _) => None,
+        (RolloutKind::Deploy | RolloutKind::Restart | RolloutKind::Drill, _) => None,
     }
 }
 
@@ -192,7 +192,7 @@ fn between(view: &PlacementView, last: &ClosedView) -> String {
             "That was the story; pane 5 kept every step of it. q or Ctrl-C ends everything."
                 .to_owned()
         }
-        (RolloutKind::Deploy, _) => match last.status {
+        (RolloutKind::Deploy | RolloutKind::Restart | RolloutKind::Drill, _) => match last.status {
             Status::Succeeded => format!("{version} has all traffic.{coming}"),
             _ => format!("{version}: {}.{coming}", last.because),
         },

@@ -2,10 +2,11 @@
 
 use super::command::{Decision, abort, impossible};
 use super::look::Look;
-use super::{capacity, shares};
+use super::{capacity, shares, slots};
 use crate::model::command::Refusal;
 use crate::model::input::Asked;
 use crate::model::service::{Release, ServiceSpec, Workload};
+use crate::model::strategy::{Rolling, Slots, Strategy};
 use crate::model::world::{BalancerView, RuntimeView};
 use crate::model::{
     BalancerName, Clean, Entry, PlacementState, ReleaseId, RequestId, Rollout, RolloutKind,
@@ -43,12 +44,8 @@ pub(super) fn deploy(state: &State, world: &World, asked: &Asked, wanted: Wanted
     check_balancers(spec, world)?;
     check_runtimes(spec, world)?;
     check_servers(spec, place)?;
-    check_room(spec, place, spec.canary_instances() as usize)?;
     let stable = place.and_then(PlacementState::stable);
-    if let Some(stable) = stable {
-        let rate = look.as_ref().and_then(capacity::requests_per_s);
-        check_shares(spec, place, stable, rate)?;
-    }
+    check_strategy(spec, look.as_ref(), world)?;
     let release = Release {
         id: asked.release,
         version: version.clone(),
@@ -68,7 +65,10 @@ pub(super) fn deploy(state: &State, world: &World, asked: &Asked, wanted: Wanted
     }])
 }
 
-fn refuse_open(spec: &ServiceSpec, place: Option<&PlacementState>) -> Result<(), Refusal> {
+pub(super) fn refuse_open(
+    spec: &ServiceSpec,
+    place: Option<&PlacementState>,
+) -> Result<(), Refusal> {
     match place.and_then(|place| place.rollout.as_ref()) {
         Some(rollout) => Err(Refusal::RolloutOpen {
             placement: spec.placement.clone(),
@@ -171,6 +171,81 @@ fn check_servers(spec: &ServiceSpec, place: Option<&PlacementState>) -> Result<(
     Ok(())
 }
 
+/// What the strategy needs must be there.
+fn check_strategy(
+    spec: &ServiceSpec,
+    look: Option<&Look<'_>>,
+    world: &World,
+) -> Result<(), Refusal> {
+    let place = look.map(|look| look.place);
+    let stable = place.and_then(PlacementState::stable);
+    match &spec.strategy {
+        Strategy::Canary => check_room(spec, place, spec.canary_instances() as usize)?,
+        Strategy::BlueGreen(settings) => check_slots(spec, &settings.slots, place, world)?,
+        Strategy::Rolling(settings) => return check_batches(spec, *settings),
+        Strategy::Recreate(_) => return check_count(spec, spec.instances),
+    }
+    if let Some(stable) = stable {
+        let rate = look.and_then(capacity::requests_per_s);
+        check_shares(spec, place, stable, rate)?;
+    }
+    Ok(())
+}
+
+fn check_count(spec: &ServiceSpec, need: u32) -> Result<(), Refusal> {
+    match need as usize > spec.servers.len() {
+        true => Err(impossible(format!(
+            "{need} instances are needed but there are only {} servers; add servers",
+            spec.servers.len()
+        ))),
+        false => Ok(()),
+    }
+}
+
+/// A batch needs a server beside those in use, or leave for an instance to be missing.
+fn check_batches(spec: &ServiceSpec, settings: Rolling) -> Result<(), Refusal> {
+    let room = spec.servers.len().saturating_sub(spec.instances as usize);
+    check_count(spec, spec.instances)?;
+    let surge = room.min(settings.max_surge as usize);
+    match surge == 0 && settings.max_unavailable == 0 {
+        true => Err(impossible(format!(
+            "all {} servers are in use and rolling.max_unavailable is 0; \
+             add a server or set rolling.max_unavailable = 1",
+            spec.servers.len()
+        ))),
+        false => Ok(()),
+    }
+}
+
+/// The balancers must agree which slot is live, and stable must stand there.
+fn check_slots(
+    spec: &ServiceSpec,
+    slots: &Slots,
+    place: Option<&PlacementState>,
+    world: &World,
+) -> Result<(), Refusal> {
+    let views = world.placements.get(&spec.placement).map(|p| &p.balancers);
+    let readings = views.into_iter().flat_map(|views| views.values());
+    let live = slots::live(readings.map(|view| &view.reading), slots);
+    let live = live.map_err(|why| {
+        impossible(format!(
+            "{why}: {}; take one of them out of traffic first",
+            spec.placement
+        ))
+    })?;
+    let stable = place.and_then(|place| {
+        let (server, _) = place.servers_of(place.stable()?).next()?;
+        slots.of(server)
+    });
+    match (stable, live) {
+        (Some(stable), Some(live)) if stable != live => Err(impossible(format!(
+            "the last verified version stands in {stable}, but {live} has the traffic; \
+             roll back or restore {stable} first"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// Enough servers must be free, or stand for releases that are out of traffic.
 fn check_room(
     spec: &ServiceSpec,
@@ -206,7 +281,7 @@ fn check_shares(
     let stable = place
         .map_or(0, |place| place.servers_of(stable).count())
         .max(1);
-    for step in &spec.canary.steps {
+    for step in &spec.steps() {
         let load = spec.canary.max_load_factor.and_then(|factor| {
             let percent = step.weight_percent;
             let asked = capacity::Asked {
@@ -261,7 +336,13 @@ pub(super) fn go_back(
         .ok_or_else(|| nothing_before(spec))?;
     check_servers(spec, Some(place))?;
     let there = place.servers_of(target).count();
-    check_room(spec, Some(place), (spec.instances as usize).max(there))?;
+    match &spec.strategy {
+        Strategy::Rolling(settings) => check_batches(spec, *settings)?,
+        Strategy::Recreate(_) => check_count(spec, spec.instances)?,
+        Strategy::Canary | Strategy::BlueGreen(_) => {
+            check_room(spec, Some(place), (spec.instances as usize).max(there))?;
+        }
+    }
     Ok(vec![Entry::RolloutStarted {
         id: asked.rollout,
         number: RolloutNumber(state.rollouts + 1),

@@ -1,7 +1,7 @@
 //! What people ask for → entries, or a refusal.
 
 use super::look::{Health, Look};
-use super::{begin, canary, evolve, revert, shares};
+use super::{begin, blue_green, everyday, evolve, revert, rolling, shares, steps};
 use crate::model::command::{Command, PromoteTo, Refusal};
 use crate::model::entry::{Shares, WeightReason};
 use crate::model::input::Asked;
@@ -53,6 +53,25 @@ pub(super) fn decide(state: &State, world: &World, asked: &Asked) -> Decision {
             let (look, rollout) = open(state, world, placement)?;
             Ok(abort(&look, rollout, reason.clone()))
         }
+        Command::Restart { placement, reason } => {
+            everyday::restart(state, world, asked, placement, reason.clone())
+        }
+        Command::Drill { placement, reason } => {
+            everyday::drill(state, world, asked, placement, reason.clone())
+        }
+        Command::Scale {
+            placement,
+            instances,
+            reason,
+        } => everyday::scale(state, world, placement, *instances, reason.clone()),
+        Command::Drain {
+            placement,
+            server,
+            reason,
+        } => everyday::drain(state, world, placement, server, reason.clone()),
+        Command::Undrain { placement, server } => {
+            everyday::undrain(state, world, placement, server)
+        }
         Command::Note { placement, text } => Ok(vec![Entry::Noted {
             placement: placement.clone(),
             text: text.clone(),
@@ -60,7 +79,7 @@ pub(super) fn decide(state: &State, world: &World, asked: &Asked) -> Decision {
     }
 }
 
-fn open<'a>(
+pub(super) fn open<'a>(
     state: &'a State,
     world: &'a World,
     placement: &Placement,
@@ -72,7 +91,7 @@ fn open<'a>(
         })
 }
 
-fn not_now(why: impl AsRef<str>) -> Refusal {
+pub(super) fn not_now(why: impl AsRef<str>) -> Refusal {
     Refusal::NotNow {
         why: Clean::new(why.as_ref()),
     }
@@ -98,6 +117,9 @@ fn promote(look: &Look<'_>, rollout: &Rollout, to: PromoteTo, revision: u64) -> 
     compare(rollout, revision)?;
     let since_ms = match rollout.phase {
         Phase::Soaking { since_ms } => since_ms,
+        Phase::Starting { .. } if blue_green::is_ready(rollout) => {
+            return switch(look, rollout, to);
+        }
         Phase::Starting { .. } => {
             return Err(not_now(
                 "the new instances are still being started and verified",
@@ -107,17 +129,17 @@ fn promote(look: &Look<'_>, rollout: &Rollout, to: PromoteTo, revision: u64) -> 
         Phase::Reverting { .. } => return Err(not_now("traffic is on its way back to stable")),
     };
     check_forward(look, rollout)?;
-    let verdict = canary::verdict(look, rollout);
+    let verdict = steps::verdict(look, rollout);
     match verdict.class {
         VerdictClass::Fail => {
             return Err(not_now(format!("the verdict is fail: {}", verdict.because)));
         }
-        VerdictClass::NoData => {
+        VerdictClass::NoData if look.place.spec.has_traffic() => {
             return Err(not_now(format!("there is no data: {}", verdict.because)));
         }
-        VerdictClass::Pass | VerdictClass::Inconclusive => {}
+        VerdictClass::Pass | VerdictClass::Inconclusive | VerdictClass::NoData => {}
     }
-    let soak_ms = canary::current_step(look, rollout).map_or(0, |step| step.soak_ms);
+    let soak_ms = steps::current_step(look, rollout).map_or(0, |step| step.soak_ms);
     let soak_left_ms = (since_ms + soak_ms).saturating_sub(look.now_ms);
     let placement = look.placement.clone();
     let promoted = Entry::Promoted {
@@ -127,8 +149,26 @@ fn promote(look: &Look<'_>, rollout: &Rollout, to: PromoteTo, revision: u64) -> 
         soak_left_ms,
     };
     let mut entries = vec![promoted];
-    entries.extend(go_forward(look, rollout, to)?);
+    entries.extend(match rollout.is_by_batches(&look.place.spec) {
+        true => rolling::promote(look, rollout, to)?,
+        false => go_forward(look, rollout, to)?,
+    });
     Ok(entries)
+}
+
+/// Begins the switch to a slot that was verified.
+fn switch(look: &Look<'_>, rollout: &Rollout, to: PromoteTo) -> Decision {
+    check_forward(look, rollout)?;
+    if !all_well(look, rollout, look.place.spec.instances as usize) {
+        return Err(not_now("not every instance of the idle slot is healthy"));
+    }
+    let promoted = Entry::Promoted {
+        placement: look.placement.clone(),
+        to,
+        verdict: steps::verdict(look, rollout),
+        soak_left_ms: 0,
+    };
+    Ok([vec![promoted], go_forward(look, rollout, to)?].concat())
 }
 
 /// Away from the last verified release only on fresh readings and with healthy instances.
@@ -159,7 +199,7 @@ fn go_forward(look: &Look<'_>, rollout: &Rollout, to: PromoteTo) -> Decision {
     let shown = look.lowest_applied_percent(rollout.release);
     let shown = shown.is_some_and(|shown| shown + shares::TOLERANCE >= f64::from(share));
     if share == 100 && shown {
-        return Ok(vec![canary::finished(look, rollout)]);
+        return Ok(vec![steps::finished(look, rollout)]);
     }
     // What somebody lowered by hand is asserted anew.
     let anew = share == 100 && percent == 100;
@@ -173,7 +213,7 @@ fn go_forward(look: &Look<'_>, rollout: &Rollout, to: PromoteTo) -> Decision {
         .iter()
         .filter(|step| step.weight_percent <= percent)
         .count();
-    Ok(vec![canary::weight(
+    Ok(vec![steps::weight(
         look,
         rollout,
         percent,
@@ -234,7 +274,7 @@ fn resume(look: &Look<'_>, rollout: &Rollout, revision: u64) -> Decision {
         check_forward(look, rollout)?;
         let share = look.place.share(rollout.release);
         let reason = WeightReason::Promotion { step: rollout.step };
-        entries.push(canary::weight(look, rollout, share, reason));
+        entries.push(steps::weight(look, rollout, share, reason));
     }
     Ok(entries)
 }

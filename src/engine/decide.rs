@@ -1,9 +1,12 @@
 //! An input → the entries to record. Judged once, when it happens; never again on replay.
 
 use super::look::Look;
-use super::{canary, command, evidence, instance, retire, revert, rollback, traffic};
+use super::{
+    blue_green, canary, command, evidence, instance, recreate, retire, revert, rollback, rolling,
+    size, traffic,
+};
 use crate::model::state::Phase;
-use crate::model::{Entry, Event, Input, Placement, Refusal, RolloutKind, State, World};
+use crate::model::{Entry, Event, Input, Placement, Refusal, RolloutKind, State, Strategy, World};
 
 /// A refusal leaves a record at most this often per placement.
 const REFUSED_EVERY_MS: u64 = 10_000;
@@ -53,6 +56,7 @@ fn one(look: &Look<'_>) -> Vec<Entry> {
         traffic::progress,
         instance::progress,
         rollout,
+        size::progress,
         evidence::progress,
         retire::progress,
     ];
@@ -67,10 +71,22 @@ fn rollout(look: &Look<'_>) -> Vec<Entry> {
     let Some(rollout) = &look.place.rollout else {
         return Vec::new();
     };
-    match (&rollout.phase, rollout.kind) {
-        (Phase::Reverting { since_ms, .. }, _) => revert::progress(look, rollout, *since_ms),
-        (_, RolloutKind::Deploy) => canary::progress(look, rollout),
+    if let Phase::Reverting { since_ms, .. } = rollout.phase {
+        return revert::progress(look, rollout, since_ms);
+    }
+    let spec = &look.place.spec;
+    match (&spec.strategy, rollout.kind) {
+        (_, RolloutKind::Restart) => rolling::progress(look, rollout),
+        (Strategy::Rolling(_), _) if rollout.is_by_batches(spec) => {
+            rolling::progress(look, rollout)
+        }
+        (Strategy::Recreate(settings), _) => recreate::progress(look, rollout, settings.watch_ms),
         (_, RolloutKind::Rollback) => rollback::progress(look, rollout),
+        (Strategy::Rolling(settings), _) => {
+            recreate::progress(look, rollout, settings.min_healthy_ms)
+        }
+        (Strategy::BlueGreen(settings), _) => blue_green::progress(look, rollout, settings),
+        (Strategy::Canary, _) => canary::progress(look, rollout),
     }
 }
 

@@ -3,12 +3,12 @@
 use crate::model::entry::WeightReason;
 use crate::model::service::{Release, ServiceSpec};
 use crate::model::state::{
-    Closed, DriftTold, EvidenceStatus, Hold, HoldReason, Instance, InstanceStatus, RefusalTold,
-    Requested, WeightIntent,
+    Closed, DriftTold, EvidenceStatus, Hold, HoldReason, Instance, InstanceStatus, Outage,
+    RefusalTold, Requested, WeightIntent,
 };
 use crate::model::{
     Actor, Clean, Entry, Phase, PlacementState, Record, ReleaseId, Rollout, RolloutId, RolloutKind,
-    RolloutNumber, ServerName, State, Status,
+    RolloutNumber, ServerName, State, Status, Strategy,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -115,6 +115,7 @@ fn start(state: &mut State, record: &Record, begun: Begun, release: &Release, sp
         verdict: None,
         smoke: None,
         had_traffic: false,
+        outage: None,
     });
 }
 
@@ -131,6 +132,7 @@ fn empty(spec: &ServiceSpec) -> PlacementState {
         warm: BTreeMap::new(),
         drift: None,
         refused: None,
+        out: BTreeSet::new(),
     }
 }
 
@@ -165,6 +167,13 @@ fn fold(place: &mut PlacementState, record: &Record) {
                 at_ms: record.at_ms,
             })
         }
+        Entry::Scaled { instances, .. } => place.spec.instances = *instances,
+        Entry::ServerDrained { server, .. } => {
+            place.out.insert(server.clone());
+        }
+        Entry::ServerUndrained { server, .. } => {
+            place.out.remove(server);
+        }
         _ => {
             if let Some(rollout) = place.rollout.as_mut() {
                 fold_rollout(rollout, record);
@@ -180,6 +189,12 @@ fn fold_rollout(rollout: &mut Rollout, record: &Record) {
             rollout.passed.push((*step, record.at_ms));
             rollout.verdict = Some(verdict.clone());
             return;
+        }
+        Entry::BatchBegun { step, .. } => {
+            rollout.step = *step;
+            rollout.phase = Phase::Starting {
+                since_ms: record.at_ms,
+            };
         }
         Entry::VerdictChanged { verdict, .. } => rollout.verdict = Some(verdict.clone()),
         Entry::Held { why, .. } => hold(rollout, record, why),
@@ -235,6 +250,7 @@ fn resume(rollout: &mut Rollout, record: &Record) {
         | HoldReason::Drift { .. }
         | HoldReason::Capacity { .. }
         | HoldReason::OutOfSight { .. }
+        | HoldReason::Switch
         | HoldReason::PauseStep => false,
     };
     if let (true, Phase::Soaking { since_ms } | Phase::Shifting { since_ms }) =
@@ -308,6 +324,7 @@ fn fold_instance(place: &mut PlacementState, record: &Record) {
                 },
             );
             intend(place, server, record);
+            begin_outage(place, record, server);
         }
         Entry::StopIntended { server, .. } => {
             set(place, server, record, InstanceStatus::Stopping);
@@ -318,6 +335,7 @@ fn fold_instance(place: &mut PlacementState, record: &Record) {
                 .instances
                 .remove(server)
                 .map(|instance| instance.release);
+            place.out.remove(server);
             if let Some(release) = gone
                 && place.servers_of(release).next().is_none()
             {
@@ -339,6 +357,22 @@ fn set(place: &mut PlacementState, server: &ServerName, record: &Record, status:
 fn set_evidence(place: &mut PlacementState, server: &ServerName, evidence: EvidenceStatus) {
     if let Some(instance) = place.instances.get_mut(server) {
         instance.evidence = evidence;
+    }
+}
+
+/// Where nothing runs beside the old instances, taking the first of them out ends the service.
+fn begin_outage(place: &mut PlacementState, record: &Record, server: &ServerName) {
+    let recreates = matches!(place.spec.strategy, Strategy::Recreate(_));
+    let release = place.instances.get(server).map(|there| there.release);
+    if let Some(rollout) = place.rollout.as_mut()
+        && recreates
+        && !rollout.is_reverting()
+        && rollout.from == release
+    {
+        rollout.outage.get_or_insert(Outage {
+            since_ms: record.at_ms,
+            until_ms: None,
+        });
     }
 }
 
@@ -443,6 +477,9 @@ fn settle(
         return;
     };
     if let Phase::Shifting { .. } = rollout.phase {
+        if let Some(outage) = rollout.outage.as_mut() {
+            outage.until_ms.get_or_insert(record.at_ms);
+        }
         rollout.phase = Phase::Soaking {
             since_ms: record.at_ms,
         };
@@ -491,12 +528,14 @@ fn finish(place: &mut PlacementState, record: &Record, status: Status, because: 
         _ => Some(rollout.release),
     };
     let verified = loser.is_some_and(|loser| place.verified.contains(&loser));
-    let keep_ms = if verified {
-        place.spec.canary.keep_warm_ms
-    } else {
-        0
+    let keep_ms = match verified && place.spec.strategy.stands_beside() {
+        true => place.spec.canary.keep_warm_ms,
+        false => 0,
     };
-    if let Some(loser) = loser.filter(|loser| Some(*loser) != place.stable()) {
+    let stands = |loser: &ReleaseId| {
+        Some(*loser) != place.stable() && place.servers_of(*loser).next().is_some()
+    };
+    if let Some(loser) = loser.filter(stands) {
         place.warm.insert(loser, record.at_ms + keep_ms);
     }
     place.last = Some(Closed {

@@ -1,7 +1,7 @@
 //! Instances: intended, up, failed.
 
-use super::canary;
 use super::look::{Health, Look};
+use super::{slots, steps};
 use crate::model::state::{Instance, InstanceStatus};
 use crate::model::{Clean, Entry, ReleaseId, Rollout, RuntimeName, ServerName};
 use std::collections::BTreeMap;
@@ -59,7 +59,7 @@ pub(super) fn revert_failed(look: &Look<'_>, rollout: &Rollout) -> Option<Entry>
         InstanceStatus::Failed { why } => Some(format!("instance {server} failed: {why}")),
         _ => None,
     })?;
-    Some(canary::revert(look, &cause, None))
+    Some(steps::revert(look, &cause, None))
 }
 
 /// Intends the instances a rollout still needs, makes room for them, and takes the rollout back
@@ -72,10 +72,7 @@ pub(super) fn bring_up(
 ) -> Vec<Entry> {
     let release = rollout.release;
     if since_ms + look.place.spec.health.start_timeout_ms <= look.now_ms {
-        let cause = late(look, rollout);
-        return given_up(look, rollout)
-            .chain([canary::revert(look, &cause, None)])
-            .collect();
+        return give_up(look, rollout);
     }
     let coming = look.place.servers_of(release).filter(|(_, instance)| {
         matches!(
@@ -84,18 +81,36 @@ pub(super) fn bring_up(
         )
     });
     let missing = need.saturating_sub(coming.count());
-    let mut entries: Vec<_> = spread(look, release, missing)
-        .into_iter()
-        .map(|server| Entry::InstanceIntended {
-            placement: look.placement.clone(),
-            server: server.clone(),
-            release,
-        })
-        .collect();
+    let mut entries = intend(look, release, missing);
     if entries.len() < missing {
         entries.extend(make_room(look));
     }
     entries
+}
+
+/// Intends so many more instances of a release, fewer where servers are short.
+pub(super) fn intend(look: &Look<'_>, release: ReleaseId, missing: usize) -> Vec<Entry> {
+    let servers = spread(look, release, missing).into_iter();
+    let entry = |server: &ServerName| Entry::InstanceIntended {
+        placement: look.placement.clone(),
+        server: server.clone(),
+        release,
+    };
+    servers.map(entry).collect()
+}
+
+/// Servers nothing stands behind that a release may use: with slots only those of its own.
+pub(super) fn free_for<'a>(look: &Look<'a>, release: ReleaseId) -> Vec<&'a ServerName> {
+    let free = look.place.free_servers();
+    let Some(slots) = look.place.spec.strategy.slots() else {
+        return free.collect();
+    };
+    match slots::destination(look, slots, release) {
+        Some(slot) => free
+            .filter(|server| slots.of(server) == Some(slot))
+            .collect(),
+        None => Vec::new(),
+    }
 }
 
 /// Free servers for so many more instances of a release, evenly over the runtimes; those that
@@ -106,7 +121,7 @@ fn spread<'a>(look: &Look<'a>, release: ReleaseId, missing: usize) -> Vec<&'a Se
     for (server, _) in look.place.servers_of(release) {
         *on.entry(spec.runtime_of(server)).or_default() += 1;
     }
-    let mut free: Vec<_> = look.place.free_servers().collect();
+    let mut free = free_for(look, release);
     let mut chosen = Vec::new();
     while chosen.len() < missing && !free.is_empty() {
         let rank = |server: &&ServerName| {
@@ -121,6 +136,13 @@ fn spread<'a>(look: &Look<'a>, release: ReleaseId, missing: usize) -> Vec<&'a Se
         chosen.push(server);
     }
     chosen
+}
+
+/// Takes the rollout back for want of time, and with it what is still being started.
+pub(super) fn give_up(look: &Look<'_>, rollout: &Rollout) -> Vec<Entry> {
+    let cause = late(look, rollout);
+    let failed = given_up(look, rollout);
+    failed.chain([steps::revert(look, &cause, None)]).collect()
 }
 
 /// Instances that had all the time there is. A verified release never fails for good.
@@ -167,7 +189,7 @@ fn late(look: &Look<'_>, rollout: &Rollout) -> String {
 }
 
 /// A rollout that is short of servers sends the warm releases away before their time.
-fn make_room(look: &Look<'_>) -> impl Iterator<Item = Entry> {
+pub(super) fn make_room(look: &Look<'_>) -> impl Iterator<Item = Entry> {
     let due = look
         .place
         .warm

@@ -2,6 +2,7 @@
 
 use super::sources;
 use crate::analysis::{Evidence, RECENT_MS};
+use crate::model::service::Backend;
 use crate::model::state::{Instance, InstanceStatus, WeightIntent};
 use crate::model::verdict::Counters;
 use crate::model::world::{
@@ -89,10 +90,11 @@ impl<'a> Look<'a> {
             .collect()
     }
 
-    /// Whether every balancer was read within `ms`.
-    pub fn fresh_within(&self, ms: u64) -> bool {
-        self.newest_common_reading_ms()
-            .is_some_and(|read_ms| read_ms + ms >= self.now_ms)
+    /// Whether every balancer was read within the last interval; true where there is none.
+    pub fn is_fresh_everywhere(&self) -> bool {
+        let within_ms = self.place.spec.analysis.interval_ms;
+        let fresh = |read_ms: u64| read_ms + within_ms >= self.now_ms;
+        !self.place.spec.has_traffic() || self.newest_common_reading_ms().is_some_and(fresh)
     }
 
     /// Whether a balancer was read within the last interval, and nothing made that doubtful since.
@@ -108,7 +110,7 @@ impl<'a> Look<'a> {
 
     /// When the balancer that was not read for longest was read.
     pub fn newest_common_reading_ms(&self) -> Option<u64> {
-        let read = |backend: &crate::model::service::Backend| {
+        let read = |backend: &Backend| {
             self.balancer(&backend.balancer)
                 .and_then(|view| view.read_ms)
         };
@@ -117,7 +119,7 @@ impl<'a> Look<'a> {
 
     /// The balancers' processes, as last read.
     pub fn epochs(&self) -> BTreeMap<BalancerName, String> {
-        let epoch = |backend: &crate::model::service::Backend| {
+        let epoch = |backend: &Backend| {
             let view = self.balancer(&backend.balancer)?;
             view.read_ms?;
             Some((backend.balancer.clone(), view.reading.epoch.clone()))
@@ -304,6 +306,17 @@ impl<'a> Look<'a> {
         })
     }
 
+    /// Whether every balancer shows that a server may get new requests, and holds it for up; true
+    /// where there is none.
+    pub fn gets_traffic(&self, server: &ServerName) -> bool {
+        let shows = |backend: &Backend| {
+            let view = self.reading(&backend.balancer)?.servers.get(server)?;
+            Some(view.effective_weight() > 0)
+        };
+        let mut backends = self.place.spec.balancers.iter();
+        backends.all(|backend| shows(backend).unwrap_or(false))
+    }
+
     /// Whether an intent is a raise that an earlier engine left unsettled.
     pub fn is_stale_raise(&self, intent: &WeightIntent) -> bool {
         let Some(canary) = self.place.canary() else {
@@ -372,7 +385,7 @@ impl<'a> Look<'a> {
             recent_stable: stable.map(|stable| self.counted(stable, recent_ms, until_ms)),
             probes_passed,
             probes_made,
-            fresh: self.fresh_within(self.place.spec.analysis.interval_ms),
+            fresh: self.is_fresh_everywhere(),
             usage: sources::usage(self, canary, until_ms),
             sources: sources::evidence(self, canary, from_ms, until_ms),
         }

@@ -317,8 +317,7 @@ fn plan_smoke(look: &Look<'_>, agenda: &mut Agenda) {
             .and_then(|seen| seen.smoke.as_ref())
             .is_some_and(|report| report.rollout == rollout.id);
     let starting = matches!(rollout.phase, Phase::Starting { .. });
-    let deploys = rollout.kind == crate::model::RolloutKind::Deploy;
-    if tests.is_empty() || done || !starting || !deploys {
+    if tests.is_empty() || done || !starting || !rollout.kind.is_judged() {
         return;
     }
     let up = |(_, instance): &(&ServerName, &Instance)| instance.status == InstanceStatus::Up;
@@ -328,7 +327,7 @@ fn plan_smoke(look: &Look<'_>, agenda: &mut Agenda) {
         .filter(up)
         .filter_map(|(server, _)| Some((server.clone(), look.place.spec.address(server)?)))
         .collect();
-    if instances.len() >= look.place.spec.canary_instances() as usize {
+    if instances.len() >= rollout.first_instances(&look.place.spec) as usize {
         let effect = Effect::Smoke {
             placement: look.placement.clone(),
             rollout: rollout.id,

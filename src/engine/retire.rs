@@ -62,12 +62,17 @@ fn next(look: &Look<'_>, server: &ServerName, instance: &Instance) -> Option<Ent
             })
         }
         InstanceStatus::Starting | InstanceStatus::Up | InstanceStatus::Failed { .. } => {
-            is_due(look, instance.release).then(|| Entry::DrainBegun {
-                placement,
-                server: server_name,
-                epochs: look.epochs(),
-            })
+            is_due(look, instance.release).then(|| drain(look, server))
         }
+    }
+}
+
+/// Takes an instance out of traffic for good.
+pub(super) fn drain(look: &Look<'_>, server: &ServerName) -> Entry {
+    Entry::DrainBegun {
+        placement: look.placement.clone(),
+        server: server.clone(),
+        epochs: look.epochs(),
     }
 }
 

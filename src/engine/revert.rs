@@ -1,20 +1,39 @@
 //! Traffic on its way back to stable, whatever the rollout was.
 
-use super::command;
 use super::look::Look;
+use super::{command, size};
 use crate::model::entry::{Shares, WeightReason};
+use crate::model::strategy::Strategy;
 use crate::model::{Clean, Entry, Phase, Rollout};
 
 pub(super) fn progress(look: &Look<'_>, rollout: &Rollout, since_ms: u64) -> Vec<Entry> {
+    let room = size::make_room(look, rollout);
+    if !room.is_empty() {
+        return room;
+    }
     match settled_back(look) {
         None => lower(look, rollout, since_ms).into_iter().collect(),
         Some(false) => Vec::new(),
-        Some(true) => vec![Entry::RolloutFinished {
-            placement: look.placement.clone(),
-            status: command::lost(rollout),
-            because: cause(rollout),
-        }],
+        Some(true) => restored(look, rollout, since_ms).into_iter().collect(),
     }
+}
+
+/// The end, once what was replaced is restored, or the time for it ran out.
+fn restored(look: &Look<'_>, rollout: &Rollout, since_ms: u64) -> Option<Entry> {
+    let spec = &look.place.spec;
+    let deadline_ms = since_ms + spec.health.start_timeout_ms + spec.canary.drain_timeout_ms;
+    let replaces = !spec.strategy.stands_beside();
+    let missing = replaces && rollout.from.is_some_and(|from| !size::is_whole(look, from));
+    let cause = match missing {
+        true if look.now_ms < deadline_ms => return None,
+        true => Clean::new(&format!("{}; not every instance is back", cause(rollout))),
+        false => cause(rollout),
+    };
+    Some(Entry::RolloutFinished {
+        placement: look.placement.clone(),
+        status: command::lost(rollout),
+        because: cause,
+    })
 }
 
 fn cause(rollout: &Rollout) -> Clean {
@@ -35,7 +54,7 @@ fn settled_back(look: &Look<'_>) -> Option<bool> {
 /// The intent to return all traffic to stable; `None` while stable must be brought up first.
 ///
 /// Where no stable instance can serve but the canary can, lowering at once would lose every
-/// request: stable gets its start timeout to come up. Where both are down, or nobody knows,
+/// request: stable gets its start timeout to come up, unless both may never run together. Where both are down, or nobody knows,
 /// it is lowered at once.
 pub(super) fn lower(look: &Look<'_>, rollout: &Rollout, since_ms: u64) -> Option<Entry> {
     let deadline_ms = since_ms + look.place.spec.health.start_timeout_ms;
@@ -43,8 +62,9 @@ pub(super) fn lower(look: &Look<'_>, rollout: &Rollout, since_ms: u64) -> Option
     let intended = f64::from(look.place.share(rollout.release));
     let observed = look.highest_applied_percent(rollout.release);
     let had_share = observed.unwrap_or(intended) > 0.0;
-    let waits =
-        stable_down && had_share && look.can_serve(rollout.release) && look.now_ms < deadline_ms;
+    let alone = matches!(look.place.spec.strategy, Strategy::Recreate(_));
+    let serves = had_share && look.can_serve(rollout.release);
+    let waits = stable_down && serves && !alone && look.now_ms < deadline_ms;
     (!waits).then(|| Entry::WeightIntended {
         placement: look.placement.clone(),
         shares: rollout

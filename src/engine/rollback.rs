@@ -1,7 +1,7 @@
 //! The fast path back to a verified release: verify that it is up, then move all traffic at once.
 
 use super::look::Look;
-use super::{canary, command, instance};
+use super::{command, instance, steps};
 use crate::model::entry::WeightReason;
 use crate::model::{Entry, Phase, Rollout};
 
@@ -10,18 +10,18 @@ pub(super) fn progress(look: &Look<'_>, rollout: &Rollout) -> Vec<Entry> {
         Phase::Starting { since_ms } => {
             let need = look.place.spec.instances as usize;
             let entries = instance::bring_up(look, rollout, need, since_ms);
-            let ready = look.fresh_within(look.place.spec.analysis.interval_ms)
+            let ready = look.is_fresh_everywhere()
                 && command::all_well(look, rollout, need)
                 && rollout.hold.is_none();
             match (entries.is_empty(), ready) {
-                (true, true) => vec![canary::weight(look, rollout, 100, WeightReason::Rollback)],
+                (true, true) => vec![steps::weight(look, rollout, 100, WeightReason::Rollback)],
                 _ => entries,
             }
         }
         Phase::Soaking { .. } if look.place.share(rollout.release) < 100 => {
-            vec![canary::weight(look, rollout, 100, WeightReason::Rollback)]
+            vec![steps::weight(look, rollout, 100, WeightReason::Rollback)]
         }
-        Phase::Soaking { .. } => vec![canary::finished(look, rollout)],
+        Phase::Soaking { .. } => vec![steps::finished(look, rollout)],
         Phase::Shifting { .. } | Phase::Reverting { .. } => Vec::new(),
     }
 }

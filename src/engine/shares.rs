@@ -81,6 +81,9 @@ pub struct Wanted {
     pub settings: BTreeMap<ServerName, ServerSetting>,
     /// The open rollout's share in percent.
     pub canary_percent: f64,
+    /// Whether it is above the intended one because every other instance is recorded as on its
+    /// way out: the last of them are being replaced in their place.
+    pub by_drain: bool,
 }
 
 impl Wanted {
@@ -121,6 +124,8 @@ pub fn wanted(look: &Look<'_>, balancer: &BalancerName) -> Option<Wanted> {
         .collect();
     let theirs: Vec<ServerName> = others.into_iter().flatten().collect();
     let counted = |servers: &[ServerName]| counted(look, balancer, servers);
+    let by_drain = percent > 0 && percent < 100 && !mine.is_empty() && theirs.is_empty();
+    let percent = if by_drain { 100 } else { percent };
     let weights = solve(percent, counted(&mine), counted(&theirs)).unwrap_or(Weights {
         canary: 0,
         stable: 100,
@@ -139,16 +144,20 @@ pub fn wanted(look: &Look<'_>, balancer: &BalancerName) -> Option<Wanted> {
     Some(Wanted {
         settings,
         canary_percent,
+        by_drain,
     })
 }
 
-/// Servers of a release that may get traffic. One known to be down gets none while another of
+/// Servers of a release that may get traffic: nobody drained them. One known to be down gets none while another of
 /// its release can; where all are down they stay, for nobody else is there to serve.
 fn servers(look: &Look<'_>, release: ReleaseId) -> Vec<ServerName> {
+    let out = &look.place.out;
     let up: Vec<_> = look
         .place
         .servers_of(release)
-        .filter(|(_, instance)| instance.status == InstanceStatus::Up)
+        .filter(|(server, instance)| {
+            instance.status == InstanceStatus::Up && !out.contains(*server)
+        })
         .map(|(server, _)| server.clone())
         .collect();
     let well: Vec<_> = up

@@ -8,3 +8,4 @@ mod found;
 mod left;
 mod metrics;
 pub(crate) mod stage;
+mod strategies;

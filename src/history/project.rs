@@ -266,9 +266,9 @@ fn started(
 
 /// The share a rollout goes to first: a rollback, and a first deploy, make one move.
 fn first_percent(kind: RolloutKind, from: Option<ReleaseId>, spec: &ServiceSpec) -> u8 {
-    let steps = &spec.canary.steps;
-    let step = match (kind, from) {
-        (RolloutKind::Deploy, Some(_)) => steps.first(),
+    let steps = spec.steps();
+    let step = match (kind.is_judged(), from) {
+        (true, Some(_)) => steps.first(),
         _ => steps.last(),
     };
     step.map_or(100, |step| step.weight_percent.min(100))

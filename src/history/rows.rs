@@ -84,7 +84,7 @@ fn put_details(transaction: &Transaction<'_>, id: &str, row: &Row) -> rusqlite::
             id,
             row.shown.number.0,
             row.shown.service,
-            kind_word(row.kind),
+            row.kind.word(),
             row.release.to_string(),
             row.from.map(|release| release.to_string()),
             row.shown.actor,
@@ -199,19 +199,12 @@ fn status(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Status> {
         .ok_or_else(|| strange(column, "no such status"))
 }
 
-fn kind_word(kind: RolloutKind) -> &'static str {
-    match kind {
-        RolloutKind::Deploy => "deploy",
-        RolloutKind::Rollback => "rollback",
-    }
-}
-
 fn kind(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<RolloutKind> {
-    match String::column_result(row.get_ref(column)?)?.as_str() {
-        "deploy" => Ok(RolloutKind::Deploy),
-        "rollback" => Ok(RolloutKind::Rollback),
-        _ => Err(strange(column, "no such kind of rollout")),
-    }
+    let word = String::column_result(row.get_ref(column)?)?;
+    RolloutKind::ALL
+        .into_iter()
+        .find(|kind| kind.word() == word)
+        .ok_or_else(|| strange(column, "no such kind of rollout"))
 }
 
 fn strange(column: usize, why: &'static str) -> rusqlite::Error {

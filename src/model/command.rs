@@ -1,6 +1,6 @@
 //! What people ask of the engine, and how it answers.
 
-use super::{Clean, Placement, RequestId, RolloutNumber, Seq, ServiceSpec, Version};
+use super::{Clean, Placement, RequestId, RolloutNumber, Seq, ServerName, ServiceSpec, Version};
 use serde::{Deserialize, Serialize};
 
 /// How far a promotion goes.
@@ -70,6 +70,45 @@ pub enum Command {
         /// Why.
         reason: Option<Clean>,
     },
+    /// Begin every instance of the stable release anew, a batch at a time.
+    Restart {
+        /// Where.
+        placement: Placement,
+        /// Why.
+        reason: Option<Clean>,
+    },
+    /// Have so many instances.
+    Scale {
+        /// Where.
+        placement: Placement,
+        /// How many, at least 1.
+        instances: u32,
+        /// Why.
+        reason: Option<Clean>,
+    },
+    /// Take one server out of traffic; what stands behind it stays.
+    Drain {
+        /// Where.
+        placement: Placement,
+        /// Which.
+        server: ServerName,
+        /// Why.
+        reason: Option<Clean>,
+    },
+    /// Give a drained server its traffic back.
+    Undrain {
+        /// Where.
+        placement: Placement,
+        /// Which.
+        server: ServerName,
+    },
+    /// An exercise: the stable version once more, to the first step, then back.
+    Drill {
+        /// Where.
+        placement: Placement,
+        /// Why.
+        reason: Option<Clean>,
+    },
     /// Write a line into the timeline; nothing else changes.
     Note {
         /// Where.
@@ -89,6 +128,11 @@ impl Command {
             Self::Resume { .. } => "resume",
             Self::Abort { .. } => "abort",
             Self::Rollback { .. } => "rollback",
+            Self::Restart { .. } => "restart",
+            Self::Scale { .. } => "scale",
+            Self::Drain { .. } => "drain",
+            Self::Undrain { .. } => "undrain",
+            Self::Drill { .. } => "drill",
             Self::Note { .. } => "note",
         }
     }
@@ -101,6 +145,11 @@ impl Command {
             | Self::Hold { placement, .. }
             | Self::Resume { placement, .. }
             | Self::Abort { placement, .. }
+            | Self::Restart { placement, .. }
+            | Self::Scale { placement, .. }
+            | Self::Drain { placement, .. }
+            | Self::Undrain { placement, .. }
+            | Self::Drill { placement, .. }
             | Self::Note { placement, .. } => placement,
         }
     }

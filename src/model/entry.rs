@@ -224,6 +224,38 @@ pub enum Entry {
         /// On what evidence.
         verdict: Verdict,
     },
+    /// The next batch of a rolling update or restart is being replaced.
+    BatchBegun {
+        /// Where.
+        placement: Placement,
+        /// Batches replaced so far.
+        step: usize,
+    },
+    /// The service is to have so many instances.
+    Scaled {
+        /// Where.
+        placement: Placement,
+        /// How many, at least 1.
+        instances: u32,
+        /// Why.
+        reason: Option<Clean>,
+    },
+    /// A person took a server out of traffic; what stands behind it stays.
+    ServerDrained {
+        /// Where.
+        placement: Placement,
+        /// Which.
+        server: ServerName,
+        /// Why.
+        reason: Option<Clean>,
+    },
+    /// A person gave a server its traffic back.
+    ServerUndrained {
+        /// Where.
+        placement: Placement,
+        /// Which.
+        server: ServerName,
+    },
     /// The judge's word changed.
     VerdictChanged {
         /// Where.
@@ -389,6 +421,10 @@ impl Entry {
             Self::WeightSettled { .. } => "weight_settled",
             Self::WeightAbandoned { .. } => "weight_abandoned",
             Self::StepPassed { .. } => "step_passed",
+            Self::BatchBegun { .. } => "batch_begun",
+            Self::Scaled { .. } => "scaled",
+            Self::ServerDrained { .. } => "server_drained",
+            Self::ServerUndrained { .. } => "server_undrained",
             Self::VerdictChanged { .. } => "verdict_changed",
             Self::Held { .. } => "held",
             Self::Resumed { .. } => "resumed",
@@ -424,6 +460,10 @@ impl Entry {
             | Self::WeightSettled { placement, .. }
             | Self::WeightAbandoned { placement, .. }
             | Self::StepPassed { placement, .. }
+            | Self::BatchBegun { placement, .. }
+            | Self::Scaled { placement, .. }
+            | Self::ServerDrained { placement, .. }
+            | Self::ServerUndrained { placement, .. }
             | Self::VerdictChanged { placement, .. }
             | Self::Held { placement, .. }
             | Self::Resumed { placement }

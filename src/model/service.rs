@@ -3,6 +3,7 @@
 
 use super::container::Container;
 use super::metrics::MetricsSource;
+use super::strategy::Strategy;
 use super::{BalancerName, Name, Placement, ReleaseId, RuntimeName, ServerName, Version};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -30,6 +31,9 @@ pub struct ServiceSpec {
     pub health: HealthCheck,
     /// Requests a new release must answer before it gets traffic.
     pub smoke: Vec<SmokeTest>,
+    /// How a new release takes over from the old one.
+    #[serde(default, skip_serializing_if = "Strategy::is_canary")]
+    pub strategy: Strategy,
     /// How traffic moves.
     pub canary: CanarySettings,
     /// What the judge holds against the new release.
@@ -42,9 +46,32 @@ pub struct ServiceSpec {
 }
 
 impl ServiceSpec {
-    /// Instances a canary runs: its own count, else the service's.
+    /// Instances of a new release that run before it gets all traffic: a canary's own count, else
+    /// the service's.
     pub fn canary_instances(&self) -> u32 {
-        self.canary.instances.unwrap_or(self.instances)
+        match self.strategy {
+            Strategy::Canary => self.canary.instances.unwrap_or(self.instances),
+            _ => self.instances,
+        }
+    }
+
+    /// The steps in which a new release takes over: rising shares, the last is 100 %.
+    pub fn steps(&self) -> Vec<Step> {
+        match &self.strategy {
+            Strategy::Canary => self.canary.steps.clone(),
+            Strategy::BlueGreen(settings) => settings.switch.clone(),
+            Strategy::Rolling(settings) => settings.steps(self.instances),
+            Strategy::Recreate(settings) => vec![Step {
+                weight_percent: 100,
+                soak_ms: settings.watch_ms,
+                pause: false,
+            }],
+        }
+    }
+
+    /// Whether requests reach it through a balancer; a worker has none.
+    pub fn has_traffic(&self) -> bool {
+        !self.balancers.is_empty()
     }
 
     /// The runtime that runs the instance behind a server.

@@ -4,6 +4,7 @@
 use super::command::Refusal;
 use super::entry::{Actor, Shares, WeightReason};
 use super::service::{Release, ServiceSpec, Step};
+use super::strategy::Strategy;
 use super::verdict::{Verdict, VerdictClass};
 use super::world::SmokeReport;
 use super::{
@@ -100,6 +101,9 @@ pub struct PlacementState {
     pub drift: Option<DriftTold>,
     /// The newest refusal, so that a storm of them leaves one record.
     pub refused: Option<RefusalTold>,
+    /// Servers that a person took out of traffic; what stands behind them stays.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub out: BTreeSet<ServerName>,
 }
 
 impl PlacementState {
@@ -235,6 +239,40 @@ pub enum RolloutKind {
     Deploy,
     /// A verified release, in one move.
     Rollback,
+    /// The stable release's instances, each begun anew.
+    Restart,
+    /// The stable release once more, to the first step and back: an exercise.
+    Drill,
+}
+
+impl RolloutKind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Deploy, Self::Rollback, Self::Restart, Self::Drill];
+
+    /// Its name, as stored.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Deploy => "deploy",
+            Self::Rollback => "rollback",
+            Self::Restart => "restart",
+            Self::Drill => "drill",
+        }
+    }
+
+    /// What comes before a version in a sentence.
+    pub fn phrase(self) -> &'static str {
+        match self {
+            Self::Deploy => "deploy of",
+            Self::Rollback => "rollback to",
+            Self::Restart => "restart of",
+            Self::Drill => "drill with",
+        }
+    }
+
+    /// Whether it brings a release that is not verified yet, and is judged.
+    pub fn is_judged(self) -> bool {
+        matches!(self, Self::Deploy | Self::Drill)
+    }
 }
 
 /// An open rollout.
@@ -270,17 +308,53 @@ pub struct Rollout {
     pub smoke: Option<SmokeReport>,
     /// Whether the new release ever had traffic.
     pub had_traffic: bool,
+    /// The time without service that it caused, where its strategy has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outage: Option<Outage>,
+}
+
+/// Time in which nothing served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outage {
+    /// When the old instances were taken out of traffic.
+    pub since_ms: u64,
+    /// When the balancers showed the traffic on the new ones, or on the old ones again.
+    pub until_ms: Option<u64>,
 }
 
 impl Rollout {
-    /// The steps it takes: the configured ones for a canary, one move to 100 % for a rollback or
-    /// where nothing stable exists to compare with.
-    pub fn steps<'a>(&self, spec: &'a ServiceSpec) -> &'a [Step] {
-        let all = &spec.canary.steps;
-        if self.kind == RolloutKind::Rollback || self.from.is_none() {
-            return &all[all.len().saturating_sub(1)..];
+    /// The steps it takes: the strategy's; only the first for a drill; one move to 100 % for a
+    /// rollback beside the old set, and where nothing stable exists to take over from.
+    pub fn steps(&self, spec: &ServiceSpec) -> Vec<Step> {
+        let mut all = spec.steps();
+        let at_once = self.kind == RolloutKind::Rollback && !self.is_by_batches(spec);
+        match (self.kind, at_once || self.from.is_none()) {
+            (_, true) => all.split_off(all.len().saturating_sub(1)),
+            (RolloutKind::Drill, _) => {
+                all.truncate(1);
+                all
+            }
+            _ => all,
         }
-        all
+    }
+
+    /// New instances that stand before the first of them gets traffic.
+    pub fn first_instances(&self, spec: &ServiceSpec) -> u32 {
+        match &spec.strategy {
+            Strategy::Rolling(settings) if self.is_by_batches(spec) => {
+                settings.replaced(1, spec.instances)
+            }
+            _ if self.kind == RolloutKind::Rollback => spec.instances,
+            _ => spec.canary_instances(),
+        }
+    }
+
+    /// Whether it replaces instances a batch at a time. A rollback does so only where the servers
+    /// do not suffice for both sets.
+    pub fn is_by_batches(&self, spec: &ServiceSpec) -> bool {
+        let rolling = matches!(spec.strategy, Strategy::Rolling(_)) && self.from.is_some();
+        let both_fit = spec.servers.len() >= 2 * spec.instances as usize;
+        rolling && !(self.kind == RolloutKind::Rollback && both_fit)
     }
 
     /// The class of the newest recorded verdict.
@@ -374,6 +448,8 @@ pub enum HoldReason {
     },
     /// The step asks for a person.
     PauseStep,
+    /// The idle slot is verified, and a person begins the switch.
+    Switch,
     /// Something a forward move depends on cannot be seen: a host, or a balancer.
     OutOfSight {
         /// Which, and why.

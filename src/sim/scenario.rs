@@ -178,6 +178,7 @@ pub(super) fn spec(number: usize) -> ServiceSpec {
         _ => vec![step(25, false), step(100, false)],
     };
     ServiceSpec {
+        strategy: crate::model::Strategy::Canary,
         placement: placement(),
         protected: true,
         runtimes: named(if pair { &["app1", "app2"] } else { &["host"] }).collect(),

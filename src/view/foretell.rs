@@ -7,6 +7,7 @@ use super::{explain, words};
 use crate::engine::{self, Dream, Look, Until};
 use crate::model::command::{Command, PromoteTo};
 use crate::model::input::Asked;
+use crate::model::state::HoldReason;
 use crate::model::{
     Clean, Entry, Phase, Placement, PlacementState, ReleaseId, Rollout, RolloutKind, State, World,
 };
@@ -95,6 +96,11 @@ fn title(command: &Command, look: Option<&Look<'_>>) -> Clean {
             Some(version) => format!("ROLLBACK to {version}"),
             None => "ROLLBACK".to_owned(),
         },
+        Command::Restart { .. } => "RESTART".to_owned(),
+        Command::Scale { instances, .. } => format!("SCALE to {instances}"),
+        Command::Drain { server, .. } => format!("DRAIN {server}"),
+        Command::Undrain { server, .. } => format!("UNDRAIN {server}"),
+        Command::Drill { .. } => "DRILL".to_owned(),
         Command::Note { .. } => "NOTE".to_owned(),
     };
     Clean::new(&format!(
@@ -161,6 +167,11 @@ fn button(command: &Command, look: Option<&Look<'_>>, dream: Option<&Dream>) -> 
             Some(version) => format!("Roll back to {version}"),
             None => "Roll back".to_owned(),
         },
+        Command::Restart { .. } => "Restart".to_owned(),
+        Command::Scale { instances, .. } => format!("Scale to {instances}"),
+        Command::Drain { server, .. } => format!("Drain {server}"),
+        Command::Undrain { server, .. } => format!("Undrain {server}"),
+        Command::Drill { .. } => "Drill".to_owned(),
         Command::Note { .. } => "Write note".to_owned(),
     };
     Clean::new(&text)
@@ -170,7 +181,12 @@ fn button(command: &Command, look: Option<&Look<'_>>, dream: Option<&Dream>) -> 
 /// in an unprotected environment; other moves in a protected one ask for its name.
 fn tier(command: &Command, look: Option<&Look<'_>>, protected: bool) -> Tier {
     let forward = match command {
-        Command::Deploy { .. } | Command::Promote { .. } => protected,
+        Command::Deploy { .. }
+        | Command::Promote { .. }
+        | Command::Restart { .. }
+        | Command::Scale { .. }
+        | Command::Drain { .. }
+        | Command::Drill { .. } => protected,
         Command::Rollback { to: Some(_), .. } => {
             look.is_none_or(|look| back_to(Some(look), command) != default_target(look))
         }
@@ -178,6 +194,7 @@ fn tier(command: &Command, look: Option<&Look<'_>>, protected: bool) -> Tier {
         | Command::Hold { .. }
         | Command::Resume { .. }
         | Command::Abort { .. }
+        | Command::Undrain { .. }
         | Command::Note { .. } => false,
     };
     if forward { Tier::Two } else { Tier::One }
@@ -268,9 +285,19 @@ fn deed(after: &PlacementState, entry: &Entry) -> Option<String> {
         Entry::RetireIntended { .. } => {
             "stop the warm release first: its servers are needed".to_owned()
         }
+        Entry::Held {
+            why: HoldReason::Switch,
+            ..
+        } => "wait for the person who switches".to_owned(),
         Entry::Held { .. } => "stop automatic progress; the judge goes on watching".to_owned(),
         Entry::Resumed { .. } => "let the rollout go on by itself".to_owned(),
         Entry::RolloutFinished { because, .. } => format!("close the rollout: {because}"),
+        Entry::Scaled { instances, .. } => format!("keep {instances} instances"),
+        Entry::ServerDrained { server, .. } => {
+            format!("take {server} out of traffic; its instance stays")
+        }
+        Entry::ServerUndrained { server, .. } => format!("give {server} its traffic back"),
+        Entry::DrainBegun { server, .. } => format!("drain {server}, then stop it"),
         Entry::Noted { text, .. } => format!("write into the timeline: {text}"),
         _ => return None,
     })
@@ -311,7 +338,7 @@ fn after_that(after: &PlacementState) -> Option<PreviewLine> {
     let soak = words::span(step.soak_ms);
     let text = match (rollout.kind, next, &rollout.hold) {
         (_, _, Some(_)) => "nothing more until somebody resumes, promotes or aborts".to_owned(),
-        (RolloutKind::Rollback, ..) => "done".to_owned(),
+        (RolloutKind::Rollback | RolloutKind::Restart, ..) => "done".to_owned(),
         (_, Some(next), _) => {
             format!(
                 "watch for {soak}; then {}% unless it fails",
@@ -330,6 +357,11 @@ fn undo(command: &Command) -> &'static str {
         Command::Resume { .. } => "H hold",
         Command::Abort { .. } => "deploy it again",
         Command::Rollback { .. } => "deploy or roll back to the other version",
+        Command::Restart { .. } => "A abort leaves the rest as they are",
+        Command::Scale { .. } => "scale it back",
+        Command::Drain { .. } => "undrain",
+        Command::Undrain { .. } => "drain",
+        Command::Drill { .. } => "it goes back by itself; A abort at once",
         Command::Note { .. } => "none: what is written stays",
     }
 }

@@ -3,7 +3,7 @@
 use super::build;
 use super::snapshot::{HoldView, PhaseView, RolloutView, StageState, StageView};
 use super::{traffic, words};
-use crate::engine::canary::current_step;
+use crate::engine::steps::current_step;
 use crate::engine::{Look, capacity};
 use crate::model::state::{Hold, HoldReason, InstanceStatus};
 use crate::model::verdict::{Verdict, VerdictClass};
@@ -49,17 +49,14 @@ fn phase(look: &Look<'_>, rollout: &Rollout) -> PhaseView {
 
 fn smokes(look: &Look<'_>, rollout: &Rollout) -> bool {
     let (up, all) = up_of(look, rollout);
-    rollout.kind == RolloutKind::Deploy
+    rollout.kind.is_judged()
         && !look.place.spec.smoke.is_empty()
         && rollout.smoke.is_none()
         && up == all
 }
 
 fn needed(look: &Look<'_>, rollout: &Rollout) -> usize {
-    match rollout.kind {
-        RolloutKind::Deploy => look.place.spec.canary_instances() as usize,
-        RolloutKind::Rollback => look.place.spec.instances as usize,
-    }
+    rollout.first_instances(&look.place.spec) as usize
 }
 
 fn up_of(look: &Look<'_>, rollout: &Rollout) -> (usize, usize) {
@@ -102,6 +99,10 @@ fn hold(hold: &Hold) -> HoldView {
             false,
             "this step waits for a person; promote or resume".to_owned(),
         ),
+        HoldReason::Switch => (
+            false,
+            "verified in the idle slot; promote switches to it".to_owned(),
+        ),
         HoldReason::Shift { text } => (false, format!("the balancer does not follow: {text}")),
     };
     HoldView {
@@ -113,7 +114,7 @@ fn hold(hold: &Hold) -> HoldView {
 
 fn stages(look: &Look<'_>, rollout: &Rollout) -> Vec<StageView> {
     let mut stages = vec![start_stage(look, rollout)];
-    if rollout.kind == RolloutKind::Deploy && !look.place.spec.smoke.is_empty() {
+    if rollout.kind.is_judged() && !look.place.spec.smoke.is_empty() {
         stages.push(smoke_stage(look, rollout));
     }
     let steps = rollout.steps(&look.place.spec);
@@ -210,7 +211,7 @@ fn step_stage(look: &Look<'_>, rollout: &Rollout, number: usize) -> StageView {
         state,
         detail: Clean::new(&detail),
         began_ms: soaks.then(|| rollout.phase.since_ms()),
-        length_ms: (rollout.kind == RolloutKind::Deploy).then_some(step.soak_ms),
+        length_ms: rollout.kind.is_judged().then_some(step.soak_ms),
     }
 }
 

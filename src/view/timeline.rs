@@ -5,7 +5,7 @@ use super::words;
 use crate::model::command::PromoteTo;
 use crate::model::entry::{Drift, Entry, IdleProof, Record, WeightReason};
 use crate::model::state::{HoldReason, Status};
-use crate::model::{Clean, RolloutKind, State};
+use crate::model::{Clean, State};
 
 /// One record as a line, with the state it led to for names; `None` for those that only matter to
 /// machines.
@@ -29,10 +29,7 @@ fn text(state: &State, entry: &Entry) -> Option<String> {
             rollout,
             release,
             ..
-        } => match rollout {
-            RolloutKind::Deploy => format!("{number} deploy of {} began", release.version),
-            RolloutKind::Rollback => format!("{number} rollback to {} began", release.version),
-        },
+        } => format!("{number} {} {} began", rollout.phrase(), release.version),
         Entry::InstanceIntended { .. } => return None,
         Entry::InstanceUp { server, .. } => format!("{server} is up"),
         Entry::InstanceFailed { server, why, .. } => format!("{server} failed: {why}"),
@@ -67,6 +64,13 @@ fn text(state: &State, entry: &Entry) -> Option<String> {
         Entry::StepPassed { step, verdict, .. } => {
             format!("step {step} passed: {}", verdict.because)
         }
+        Entry::BatchBegun { step, .. } => format!("batch {step} is replaced; the next one"),
+        Entry::Scaled { instances, .. } => format!("scaled to {instances} instances"),
+        Entry::ServerDrained { server, reason, .. } => match reason {
+            Some(reason) => format!("{server} taken out of traffic: {reason}"),
+            None => format!("{server} taken out of traffic"),
+        },
+        Entry::ServerUndrained { server, .. } => format!("{server} back in traffic"),
         Entry::VerdictChanged { verdict, .. } => {
             format!("verdict {}: {}", verdict.class.word(), verdict.because)
         }
@@ -172,6 +176,7 @@ fn held(why: &HoldReason) -> String {
         HoldReason::Capacity { text } => format!("held: {text}"),
         HoldReason::OutOfSight { text } => format!("held: {text}"),
         HoldReason::PauseStep => "held: the step waits for a person".to_owned(),
+        HoldReason::Switch => "ready in the idle slot: a person begins the switch".to_owned(),
         HoldReason::Shift { text } => format!("held: the balancer does not follow: {text}"),
     }
 }

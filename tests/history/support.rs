@@ -17,7 +17,7 @@ use wheelhouse::model::verdict::{Finding, RuleState};
 use wheelhouse::model::world::{SmokeReport, SmokeResult};
 use wheelhouse::model::{
     Clean, Entry, Placement, Record, Release, ReleaseId, RolloutId, RolloutKind, RolloutNumber,
-    State, Status, Verdict, VerdictClass,
+    State, Status, Strategy, Verdict, VerdictClass,
 };
 
 pub const START_MS: u64 = 1_700_000_000_000;
@@ -87,6 +87,7 @@ fn step(weight_percent: u8) -> Step {
 
 pub fn spec() -> ServiceSpec {
     ServiceSpec {
+        strategy: Strategy::Canary,
         placement: placement(),
         protected: true,
         runtimes: vec![name("local")],

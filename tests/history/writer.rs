@@ -154,7 +154,11 @@ fn place(entry: &Entry) -> Option<usize> {
         Entry::InstanceFound { .. } => 25,
         Entry::ConfigReloaded { .. } => 26,
         Entry::LeaseTaken { .. } => 27,
-        Entry::EvidenceKept { .. } => 28,
+        Entry::BatchBegun { .. } => 28,
+        Entry::Scaled { .. } => 29,
+        Entry::ServerDrained { .. } => 30,
+        Entry::ServerUndrained { .. } => 31,
+        Entry::EvidenceKept { .. } => 32,
         Entry::Unknown => return None,
     })
 }
@@ -167,7 +171,7 @@ fn records_written_by_version_1_are_read_for_ever() {
         assert_eq!(place(&record.entry), Some(i), "{line}");
         assert_eq!(serde_json::to_string(&record).expect("JSON"), line);
     }
-    assert_eq!(fixtures.lines().count(), 29);
+    assert_eq!(fixtures.lines().count(), 33);
 }
 
 #[test]

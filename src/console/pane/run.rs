@@ -7,7 +7,6 @@ use super::{Pane, Slot};
 use crate::console::screen::Canvas;
 use crate::console::theme::{Role, Theme};
 use crate::console::widget::{bar::bar, text};
-use crate::model::RolloutKind;
 use crate::model::verdict::{RuleState, VerdictClass};
 use crate::view::snapshot::{
     PlacementView, Role as Part, RolloutView, StageState, StageView, TreeRow,
@@ -48,11 +47,12 @@ pub fn draw(
 }
 
 fn what(open: &RolloutView) -> String {
-    let kind = match open.kind {
-        RolloutKind::Deploy => "deploy",
-        RolloutKind::Rollback => "rollback to",
-    };
-    format!("{kind} {} by {}", open.release.version, open.by)
+    format!(
+        "{} {} by {}",
+        open.kind.phrase(),
+        open.release.version,
+        open.by
+    )
 }
 
 /// A state's symbol, word and style.

@@ -100,6 +100,8 @@ fn word(theme: &Theme, view: &PlacementView, open: &RolloutView) -> (String, Sty
     let kind = match open.kind {
         RolloutKind::Deploy => "CANARY",
         RolloutKind::Rollback => "ROLLBACK",
+        RolloutKind::Restart => "RESTART",
+        RolloutKind::Drill => "DRILL",
     };
     let text = match open.phase {
         PhaseView::Starting => "STARTING".to_owned(),

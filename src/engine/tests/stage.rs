@@ -19,7 +19,7 @@ use crate::model::world::{
 use crate::model::{
     Actor, BalancerName, Clean, Entry, Event, Input, Outcome, Phase, Placement, PlacementState,
     Record, ReleaseId, Rollout, RolloutId, RuntimeName, ServerName, ServiceSpec, State, Status,
-    World,
+    Strategy, World,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
@@ -89,6 +89,7 @@ fn step(weight_percent: u8) -> Step {
 
 pub(crate) fn spec() -> ServiceSpec {
     ServiceSpec {
+        strategy: Strategy::Canary,
         placement: "shop@prod".parse().expect("a valid placement"),
         protected: true,
         runtimes: vec!["host".parse().expect("a valid name")],
@@ -173,7 +174,7 @@ pub(crate) fn empty_with(spec: ServiceSpec) -> Stage {
         servers: servers.map(|s| (s.name.clone(), blank.clone())).collect(),
         ..BalancerReading::default()
     };
-    let others = spec.balancers[1..].iter();
+    let others = spec.balancers.iter().skip(1);
     let mut stage = Stage {
         others: others
             .map(|backend| (backend.balancer.clone(), balancer.clone()))

@@ -358,11 +358,9 @@ impl Checks {
                     "a step nobody may take",
                 )?;
                 let share = place.share(rollout.release);
-                let steps = rollout
-                    .steps(&place.spec)
-                    .iter()
-                    .map(|step| step.weight_percent);
-                let next = steps.clone().find(|percent| *percent > share);
+                let steps = rollout.steps(&place.spec);
+                let mut percents = steps.iter().map(|step| step.weight_percent);
+                let next = percents.find(|percent| *percent > share);
                 expect(next == Some(percent), "it is not the next step")
             }
             WeightReason::Promotion { .. } => expect(!by_engine, "the engine promoted"),

@@ -32,7 +32,7 @@ pub(super) fn of(command: &Command, look: &Look<'_>) -> Vec<Clean> {
         return all;
     };
     if let (Command::Promote { .. }, Phase::Soaking { since_ms }) = (command, &rollout.phase) {
-        let soak_ms = engine::canary::current_step(look, rollout).map_or(0, |step| step.soak_ms);
+        let soak_ms = engine::steps::current_step(look, rollout).map_or(0, |step| step.soak_ms);
         let soaked_ms = look.now_ms.saturating_sub(*since_ms);
         if soaked_ms < soak_ms {
             let (done, all_of) = (words::clock(soaked_ms), words::clock(soak_ms));

@@ -3,7 +3,7 @@
 use super::Room;
 use crate::console::theme::Role;
 use crate::console::widget::text;
-use crate::model::{RolloutKind, Status};
+use crate::model::Status;
 use crate::view::snapshot::{ClosedView, PlacementView};
 use ratatui::text::Line;
 
@@ -50,10 +50,7 @@ impl Room<'_> {
             Status::Failed | Status::RolledBack => (symbols.failed, Role::Fail),
             Status::Pending | Status::InProgress => (symbols.running, Role::Running),
         };
-        let kind = match last.kind {
-            RolloutKind::Deploy => "deploy of",
-            RolloutKind::Rollback => "rollback to",
-        };
+        let kind = last.kind.phrase();
         let first = format!(
             "{mark} {} {kind} {} {} at {}",
             last.number,

@@ -1,0 +1,75 @@
+//! The recreate strategy: the old instances end before the new ones begin. Where nothing old stands,
+//! that is how any strategy without a second set begins.
+
+use super::look::Look;
+use super::steps::{self, Ready};
+use super::{instance, retire};
+use crate::model::state::{Instance, InstanceStatus};
+use crate::model::{Entry, Phase, ReleaseId, Rollout, ServerName};
+
+pub(super) fn progress(look: &Look<'_>, rollout: &Rollout, watch_ms: u64) -> Vec<Entry> {
+    if let Some(reverted) = instance::revert_failed(look, rollout) {
+        return vec![reverted];
+    }
+    match rollout.phase {
+        Phase::Starting { since_ms } => starting(look, rollout, since_ms),
+        Phase::Shifting { since_ms } => steps::shifting(look, rollout, since_ms),
+        Phase::Soaking { since_ms } => watching(look, rollout, watch_ms, since_ms),
+        Phase::Reverting { .. } => Vec::new(),
+    }
+}
+
+/// Ends what stands, then brings up the new instances and gives them the traffic.
+fn starting(look: &Look<'_>, rollout: &Rollout, since_ms: u64) -> Vec<Entry> {
+    let begun = look.place.servers_of(rollout.release).next().is_some();
+    let old: Vec<_> = others(look, rollout.release).collect();
+    if !begun && !old.is_empty() {
+        let waits = rollout.hold.is_some() || look.out_of_sight().is_some();
+        return if waits {
+            Vec::new()
+        } else {
+            take_out(look, &old)
+        };
+    }
+    let need = look.place.spec.instances as usize;
+    match steps::stand_beside(look, rollout, need, since_ms) {
+        Ready::Yes => steps::first(look, rollout),
+        Ready::Not(entries) => entries,
+    }
+}
+
+fn watching(look: &Look<'_>, rollout: &Rollout, watch_ms: u64, since_ms: u64) -> Vec<Entry> {
+    let judged = rollout.kind.is_judged();
+    let watch_ms = if judged { watch_ms } else { 0 };
+    match steps::health_gated(look, rollout, since_ms, watch_ms) {
+        Ready::Not(entries) => entries,
+        Ready::Yes if judged => {
+            let verdict = steps::verdict(look, rollout);
+            vec![
+                steps::passed(look, rollout, verdict),
+                steps::finished(look, rollout),
+            ]
+        }
+        Ready::Yes => vec![steps::finished(look, rollout)],
+    }
+}
+
+/// Instances of other releases, whatever their status.
+pub(super) fn others<'a>(
+    look: &Look<'a>,
+    release: ReleaseId,
+) -> impl Iterator<Item = (&'a ServerName, &'a Instance)> {
+    let all = look.place.instances.iter();
+    all.filter(move |(_, instance)| instance.release != release)
+}
+
+fn take_out(look: &Look<'_>, old: &[(&ServerName, &Instance)]) -> Vec<Entry> {
+    let stands = |(_, instance): &&(&ServerName, &Instance)| {
+        !matches!(
+            instance.status,
+            InstanceStatus::Draining { .. } | InstanceStatus::Stopping
+        )
+    };
+    let old = old.iter().filter(stands);
+    old.map(|(server, _)| retire::drain(look, server)).collect()
+}

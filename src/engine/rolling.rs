@@ -1,0 +1,293 @@
+//! The rolling strategy: instances are replaced a batch at a time. A restart is one whose new
+//! instances are of the release that stands already.
+
+use super::look::{Health, Look};
+use super::steps::{self, Ready};
+use super::{instance, retire};
+use crate::model::command::{PromoteTo, Refusal};
+use crate::model::entry::WeightReason;
+use crate::model::state::{HoldReason, Instance, InstanceStatus};
+use crate::model::strategy::{Rolling, Strategy};
+use crate::model::{Clean, Entry, Phase, Rollout, RolloutKind, ServerName, Status};
+
+pub(super) fn progress(look: &Look<'_>, rollout: &Rollout) -> Vec<Entry> {
+    if let Some(reverted) = instance::revert_failed(look, rollout) {
+        return vec![reverted];
+    }
+    let batch = Batch::of(look, rollout);
+    match rollout.phase {
+        Phase::Starting { since_ms } => batch.replace(since_ms),
+        Phase::Shifting { since_ms } => steps::shifting(look, rollout, since_ms),
+        Phase::Soaking { since_ms } => batch.watch(since_ms),
+        Phase::Reverting { .. } => Vec::new(),
+    }
+}
+
+/// How a service is restarted: as it rolls, else one by one beside the old ones where there is
+/// room, and in place where there is none.
+pub(super) fn settings(look: &Look<'_>) -> Rolling {
+    let spec = &look.place.spec;
+    if let Strategy::Rolling(settings) = &spec.strategy {
+        return *settings;
+    }
+    let alone = matches!(spec.strategy, Strategy::Recreate(_));
+    let free = look
+        .place
+        .stable()
+        .map(|stable| instance::free_for(look, stable));
+    let room = !alone && free.is_some_and(|free| !free.is_empty());
+    Rolling {
+        batch: 1,
+        max_unavailable: u32::from(!room),
+        max_surge: u32::from(room),
+        min_healthy_ms: 0,
+        first_watch_ms: None,
+        pause_after_first: false,
+        progress_deadline_ms: spec.health.start_timeout_ms + spec.canary.drain_timeout_ms,
+    }
+}
+
+/// Ends the watch of the present batch.
+///
+/// # Errors
+/// A share was asked for: instances are replaced batch by batch.
+pub(super) fn promote(
+    look: &Look<'_>,
+    rollout: &Rollout,
+    to: PromoteTo,
+) -> Result<Vec<Entry>, Refusal> {
+    match to {
+        PromoteTo::Next => Ok(Batch::of(look, rollout).go_on()),
+        PromoteTo::Percent(_) | PromoteTo::Full => Err(Refusal::Impossible {
+            why: "instances are replaced batch by batch; promote goes to the next batch".into(),
+        }),
+    }
+}
+
+/// The batch that is being replaced, or was last.
+struct Batch<'a> {
+    look: &'a Look<'a>,
+    rollout: &'a Rollout,
+    settings: Rolling,
+    /// Instances of the service.
+    all: usize,
+    /// New instances once this batch is replaced.
+    after: usize,
+    new: Vec<(&'a ServerName, &'a Instance)>,
+    old: Vec<(&'a ServerName, &'a Instance)>,
+}
+
+impl<'a> Batch<'a> {
+    fn of(look: &'a Look<'a>, rollout: &'a Rollout) -> Self {
+        let settings = settings(look);
+        let instances = look.place.spec.instances;
+        let begun = matches!(rollout.phase, Phase::Starting { .. });
+        let number = rollout.step + usize::from(begun);
+        let is_new = |instance: &Instance| {
+            let begun_here = instance.rollout == Some(rollout.number);
+            instance.release == rollout.release
+                && (rollout.kind != RolloutKind::Restart || begun_here)
+        };
+        let (new, others): (Vec<_>, Vec<_>) = look
+            .place
+            .instances
+            .iter()
+            .partition(|(_, instance)| is_new(instance));
+        let old = others
+            .into_iter()
+            .filter(|(_, instance)| Some(instance.release) == rollout.from)
+            .collect();
+        Self {
+            look,
+            rollout,
+            settings,
+            all: instances as usize,
+            after: settings.replaced(number, instances) as usize,
+            new,
+            old,
+        }
+    }
+
+    fn is_restart(&self) -> bool {
+        self.rollout.kind == RolloutKind::Restart
+    }
+
+    fn is_last(&self) -> bool {
+        self.after >= self.all
+    }
+
+    /// Starts what is missing, beside the old ones as far as the surge goes, in their place as far
+    /// as some may be missing.
+    fn replace(&self, since_ms: u64) -> Vec<Entry> {
+        let (look, rollout) = (self.look, self.rollout);
+        if since_ms + self.settings.progress_deadline_ms <= look.now_ms {
+            return instance::give_up(look, rollout);
+        }
+        if rollout.hold.is_some() || look.out_of_sight().is_some() {
+            return Vec::new();
+        }
+        let missing = self.after.saturating_sub(coming(&self.new));
+        let starts = self.starts(missing);
+        let takes = missing.saturating_sub(starts.len() + self.leaving());
+        let entries: Vec<_> = starts.into_iter().chain(self.take_out(takes)).collect();
+        if !entries.is_empty() || missing > 0 || !self.is_well() {
+            return entries;
+        }
+        match (self.is_restart(), rollout.step) {
+            (true, _) => self.take_out_surplus_or_go_on(),
+            (_, 0) => match steps::verified(look, rollout) {
+                Ready::Yes => vec![self.weight()],
+                Ready::Not(entries) => entries,
+            },
+            _ => vec![self.weight()],
+        }
+    }
+
+    fn starts(&self, missing: usize) -> Vec<Entry> {
+        let there = self.new.len() + self.old.len();
+        let room = (self.all + self.settings.max_surge as usize).saturating_sub(there);
+        let wanted = missing.min(room);
+        instance::intend(self.look, self.rollout.release, wanted)
+    }
+
+    /// Old instances on their way out: each makes room for one new.
+    fn leaving(&self) -> usize {
+        let leaving = self.old.iter().filter(|(_, one)| is_leaving(one));
+        leaving.count()
+    }
+
+    /// Takes old instances out of traffic, at most so many, and only while enough serve.
+    fn take_out(&self, wanted: usize) -> Vec<Entry> {
+        let serving = |(server, instance): &&(&ServerName, &Instance)| {
+            instance.status == InstanceStatus::Up
+                && self.look.health(server) == Health::Good
+                && self.look.gets_traffic(server)
+        };
+        let serve = self.new.iter().chain(&self.old).filter(serving).count();
+        let least = self
+            .all
+            .saturating_sub(self.settings.max_unavailable as usize);
+        // An instance that is down already serves nobody: it goes first.
+        let mut old: Vec<_> = self.old.iter().filter(|(_, i)| !is_leaving(i)).collect();
+        old.sort_by_key(|one| serving(one));
+        let idle = old.iter().filter(|one| !serving(one)).count();
+        let may = idle + serve.saturating_sub(least);
+        old.into_iter()
+            .take(wanted.min(may))
+            .map(|(server, _)| retire::drain(self.look, server))
+            .collect()
+    }
+
+    /// Whether every new instance so far is up and our newest probe passed.
+    fn is_well(&self) -> bool {
+        let well = |(server, instance): &&(&ServerName, &Instance)| {
+            instance.status == InstanceStatus::Up && self.look.health(server) == Health::Good
+        };
+        self.new.iter().filter(well).count() >= self.after
+    }
+
+    /// Old instances beyond those that are still to be replaced; they go once the new ones have
+    /// their traffic. Those of the last batch stay until the rollout is done.
+    fn surplus(&self) -> usize {
+        let keep = self.all - self.after.min(self.all);
+        let stays = self.is_last() && !self.is_restart();
+        match stays {
+            true => 0,
+            false => coming(&self.old).saturating_sub(keep),
+        }
+    }
+
+    fn has_traffic(&self) -> bool {
+        let mut new = self.new.iter();
+        let out = &self.look.place.out;
+        new.all(|(server, _)| out.contains(*server) || self.look.gets_traffic(server))
+    }
+
+    fn take_out_surplus_or_go_on(&self) -> Vec<Entry> {
+        if !self.has_traffic() {
+            return Vec::new();
+        }
+        match (self.surplus(), self.leaving()) {
+            (0, 0) => self.go_on(),
+            (surplus, _) => self.take_out(surplus),
+        }
+    }
+
+    fn weight(&self) -> Entry {
+        let step = self.rollout.step + 1;
+        let steps = self.rollout.steps(&self.look.place.spec);
+        let percent = steps.get(step - 1).map_or(100, |step| step.weight_percent);
+        steps::weight(
+            self.look,
+            self.rollout,
+            percent,
+            WeightReason::Step { step },
+        )
+    }
+
+    /// Watches the batch in traffic, then goes on.
+    fn watch(&self, since_ms: u64) -> Vec<Entry> {
+        let (look, rollout) = (self.look, self.rollout);
+        let steps = rollout.steps(&look.place.spec);
+        let step = steps.get(rollout.step.saturating_sub(1));
+        let judged = rollout.kind.is_judged();
+        let soak_ms = step.filter(|_| judged).map_or(0, |step| step.soak_ms);
+        let ready = steps::health_gated(look, rollout, since_ms, soak_ms);
+        if let Ready::Not(entries) = &ready
+            && !entries.is_empty()
+        {
+            return entries.clone();
+        }
+        if !self.has_traffic() || !self.is_well() || rollout.hold.is_some() {
+            return Vec::new();
+        }
+        let surplus = self.take_out(self.surplus());
+        if !surplus.is_empty() || matches!(ready, Ready::Not(_)) {
+            return surplus;
+        }
+        let pauses = judged && !self.is_last() && step.is_some_and(|step| step.pause);
+        let passed = steps::passed(look, rollout, steps::verdict(look, rollout));
+        if pauses && !steps::has_passed(rollout, since_ms) {
+            return vec![passed, steps::held(look, HoldReason::PauseStep)];
+        }
+        [vec![passed], self.go_on()].concat()
+    }
+
+    /// The next batch, or the end.
+    fn go_on(&self) -> Vec<Entry> {
+        if !self.is_last() {
+            let begun = matches!(self.rollout.phase, Phase::Starting { .. });
+            return vec![Entry::BatchBegun {
+                placement: self.look.placement.clone(),
+                step: self.rollout.step + usize::from(begun),
+            }];
+        }
+        let placement = self.look.placement.clone();
+        vec![match self.is_restart() {
+            true => Entry::RolloutFinished {
+                placement,
+                status: Status::Succeeded,
+                because: Clean::new("every instance was begun anew"),
+            },
+            false => steps::finished(self.look, self.rollout),
+        }]
+    }
+}
+
+/// Instances that are up or on their way to it.
+fn coming(instances: &[(&ServerName, &Instance)]) -> usize {
+    let is_coming = |(_, instance): &&(&ServerName, &Instance)| {
+        matches!(
+            instance.status,
+            InstanceStatus::Starting | InstanceStatus::Up
+        )
+    };
+    instances.iter().filter(is_coming).count()
+}
+
+fn is_leaving(instance: &Instance) -> bool {
+    matches!(
+        instance.status,
+        InstanceStatus::Draining { .. } | InstanceStatus::Stopping
+    )
+}
