@@ -75,7 +75,7 @@ impl Estate {
         })
         .await;
         self.does("deploy", &["v1"]);
-        self.until("v1 to soak", |view| soaks(view)).await;
+        self.until("v1 to soak", soaks).await;
         self.promoted_to_the_end(1).await;
     }
 
