@@ -10,7 +10,7 @@ use crate::model::{
     ServiceSpec, Version,
 };
 use crate::ports::{
-    Balancer, Metrics, NOTE, Probe, ReadError, Runtime, RuntimeLook, Start, Written,
+    Balancer, Metrics, NOTE, Probe, ReadError, Runtime, RuntimeLook, Start, Stop, Written,
 };
 use crate::view::words;
 use futures::future::join_all;
@@ -250,6 +250,24 @@ async fn call<P: Peers>(peers: &P, effect: &Effect) -> Ended {
             (Outcome::Applied, Some(seen))
         }
         Effect::Smoke { .. } => smoke(peers, effect).await,
+        Effect::ReadEvidence {
+            placement,
+            runtime,
+            server,
+            release,
+        } => {
+            let reading = match peers.runtime(runtime) {
+                Some(peer) => peer.evidence(placement, server, *release).await,
+                None => Err(unknown_peer("runtime", runtime.as_str())),
+            };
+            let seen = Observation::Evidence {
+                placement: placement.clone(),
+                server: server.clone(),
+                release: *release,
+                reading: reading.map_err(|error| error.0),
+            };
+            (Outcome::Applied, Some(seen))
+        }
         Effect::WakeAt { .. } => (Outcome::Applied, None),
     }
 }
@@ -293,8 +311,17 @@ async fn instance<P: Peers>(peers: &P, effect: &Effect) -> Ended {
             placement,
             server,
             grace_ms,
+            failed,
             ..
-        } => peer.stop(&placement, &server, grace_ms).await,
+        } => {
+            peer.stop(Stop {
+                placement,
+                server,
+                grace_ms,
+                failed,
+            })
+            .await
+        }
         _ => return (Outcome::Applied, None),
     };
     (
@@ -479,6 +506,17 @@ fn too_late(effect: &Effect, limit: Duration) -> Ended {
             release: *release,
             took_ms: None,
             result: Err(why.clone()),
+        }),
+        Effect::ReadEvidence {
+            placement,
+            server,
+            release,
+            ..
+        } => Some(Observation::Evidence {
+            placement: placement.clone(),
+            server: server.clone(),
+            release: *release,
+            reading: Err(why.clone()),
         }),
         _ => None,
     };

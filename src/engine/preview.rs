@@ -206,6 +206,17 @@ impl Stage {
                     report,
                 }
             }
+            Effect::ReadEvidence {
+                placement,
+                server,
+                release,
+                ..
+            } => Observation::Evidence {
+                placement: placement.clone(),
+                server: server.clone(),
+                release: *release,
+                reading: Ok(None),
+            },
             Effect::WakeAt { .. } => unreachable!("invariant: timers have no key"),
         }
     }

@@ -133,6 +133,20 @@ pub enum Effect {
         server: ServerName,
         /// Between the polite and the final signal.
         grace_ms: u64,
+        /// Whether it failed: what it leaves is kept for a while where the runtime can.
+        #[serde(default)]
+        failed: bool,
+    },
+    /// Read what a failed instance left.
+    ReadEvidence {
+        /// For which placement.
+        placement: Placement,
+        /// Where it ran.
+        runtime: RuntimeName,
+        /// The server it stood behind.
+        server: ServerName,
+        /// The release it was of.
+        release: ReleaseId,
     },
     /// Wake the engine at this time.
     WakeAt {
@@ -157,6 +171,8 @@ pub enum EffectKey {
     Probe(Placement, ServerName),
     /// A placement's smoke run.
     Smoke(Placement),
+    /// What one failed instance left.
+    Evidence(Placement, ServerName),
 }
 
 impl Effect {
@@ -183,6 +199,9 @@ impl Effect {
                 placement, server, ..
             } => EffectKey::Probe(placement.clone(), server.clone()),
             Self::Smoke { placement, .. } => EffectKey::Smoke(placement.clone()),
+            Self::ReadEvidence {
+                placement, server, ..
+            } => EffectKey::Evidence(placement.clone(), server.clone()),
             Self::WakeAt { .. } => return None,
         })
     }
@@ -212,6 +231,7 @@ impl Effect {
             Self::StopInstance { grace_ms, .. } => grace_ms + 5_000,
             Self::Probe { check, .. } => check.timeout_ms,
             Self::Smoke { limit_ms, .. } => limit_ms + SMOKE_MARGIN_MS,
+            Self::ReadEvidence { .. } => EVIDENCE_DEADLINE_MS,
             Self::WakeAt { .. } => 0,
         }
     }
@@ -222,6 +242,9 @@ pub const BALANCER_DEADLINE_MS: u64 = 1_000;
 
 /// For a smoke run to report what its limit left undone.
 const SMOKE_MARGIN_MS: u64 = 1_000;
+
+/// For what a failed instance left, its output among it.
+pub const EVIDENCE_DEADLINE_MS: u64 = 5_000;
 
 /// For everything one judgement asks of a source of metrics.
 pub const METRICS_DEADLINE_MS: u64 = 10_000;

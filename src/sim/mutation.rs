@@ -185,6 +185,7 @@ impl Sim<'_> {
                     runtime: self.scenario.spec.runtimes[0].clone(),
                     server: server.clone(),
                     grace_ms: 500,
+                    failed: false,
                 };
                 self.checks
                     .start_in_world(&effect, &self.balancers, &self.fleet, self.now_ms)?;

@@ -7,7 +7,9 @@ use super::run::{Checked, Happening, Sim, say};
 use super::scenario::Boundary;
 use crate::model::effect::ServerSetting;
 use crate::model::input::{Observation, Settled};
-use crate::model::world::{Admin, BalancerReading, RuntimeReading, SmokeReport, SmokeResult};
+use crate::model::world::{
+    Admin, BalancerReading, Evidence, InstanceView, RuntimeReading, SmokeReport, SmokeResult,
+};
 use crate::model::{BalancerName, Clean, Effect, Event, Outcome, ServerName};
 
 /// What becomes of a call.
@@ -189,6 +191,7 @@ impl Sim<'_> {
             Effect::ReadRuntime { .. }
             | Effect::StartInstance { .. }
             | Effect::StopInstance { .. } => self.at_runtime(&call)?,
+            Effect::ReadEvidence { .. } => self.evidence(&call),
             Effect::Probe { .. } => self.probe(&call),
             Effect::Smoke { .. } => self.smoke(&call),
             Effect::ReadMetrics { .. } => self.at_metrics(&call),
@@ -378,6 +381,40 @@ impl Sim<'_> {
             } else {
                 Err("connection refused".into())
             },
+        };
+        self.answer(call, Outcome::Applied, Some(seen));
+    }
+
+    fn evidence(&mut self, call: &Call) {
+        let Effect::ReadEvidence {
+            placement,
+            runtime,
+            server,
+            release,
+        } = &call.effect
+        else {
+            return;
+        };
+        let dark_ms = self.runtimes_dark_ms.get(runtime).copied().unwrap_or(0);
+        let left = |view: &InstanceView| Evidence {
+            ended: view.exited.clone(),
+            restarts: view.restarts,
+            ..Evidence::default()
+        };
+        let reading = match self.now_ms < dark_ms || call.fate == Fate::Refused {
+            true => Err("connection refused".into()),
+            false => {
+                let reading = self.fleet.reading();
+                let there = reading.instances.get(server);
+                let there = there.filter(|view| view.release == *release);
+                Ok(there.map(left))
+            }
+        };
+        let seen = Observation::Evidence {
+            placement: placement.clone(),
+            server: server.clone(),
+            release: *release,
+            reading,
         };
         self.answer(call, Outcome::Applied, Some(seen));
     }

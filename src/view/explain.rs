@@ -69,6 +69,9 @@ pub fn effect_text(effect: &Effect) -> Clean {
                 instances.len()
             )
         }
+        Effect::ReadEvidence {
+            runtime, server, ..
+        } => format!("{runtime}: read what {server} left"),
         Effect::WakeAt { .. } => "wait".to_owned(),
     };
     Clean::new(&text)

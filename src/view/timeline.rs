@@ -41,6 +41,9 @@ fn text(state: &State, entry: &Entry) -> Option<String> {
         Entry::InstanceIntended { .. } => return None,
         Entry::InstanceUp { server, .. } => format!("{server} is up"),
         Entry::InstanceFailed { server, why, .. } => format!("{server} failed: {why}"),
+        Entry::EvidenceKept {
+            server, evidence, ..
+        } => format!("{server} left: {}", words::evidence(evidence)),
         Entry::SmokeFinished { report, .. } => format!("smoke tests: {}", smoke::summary(report)),
         Entry::WeightIntended {
             placement,

@@ -15,7 +15,8 @@ use crate::model::service::{
 use crate::model::state::{Hold, InstanceStatus};
 use crate::model::verdict::Counters;
 use crate::model::world::{
-    Admin, BalancerReading, InstanceView, RuntimeReading, ServerView, SmokeReport, SmokeResult,
+    Admin, BalancerReading, Evidence, InstanceView, RuntimeReading, ServerView, SmokeReport,
+    SmokeResult,
 };
 use crate::model::{
     Actor, BalancerName, Clean, Entry, Event, Input, Outcome, Phase, Placement, PlacementState,
@@ -54,6 +55,10 @@ pub(crate) struct Stage {
     pub(crate) failing_tests: BTreeSet<String>,
     /// No smoke run ends.
     pub(crate) smoke_hangs: bool,
+    /// Of whom it was asked what they left.
+    pub(crate) asked_evidence: Vec<ServerName>,
+    /// That is never answered.
+    pub(crate) evidence_fails: bool,
     /// Error ratio in percent, by version.
     pub(crate) errors: BTreeMap<String, u64>,
     /// What a source of metrics says, where there is one.
@@ -193,6 +198,8 @@ pub(crate) fn empty_with(spec: ServiceSpec) -> Stage {
         sick: BTreeSet::new(),
         failing_tests: BTreeSet::new(),
         smoke_hangs: false,
+        asked_evidence: Vec::new(),
+        evidence_fails: false,
         errors: BTreeMap::new(),
         told: Told::Counts(500.0, 0.0),
         requests: 20,
@@ -606,8 +613,36 @@ impl Stage {
                 };
                 (Outcome::Applied, Observation::Smoke { placement, report })
             }
+            Effect::ReadEvidence {
+                server, release, ..
+            } => {
+                self.asked_evidence.push(server.clone());
+                let reading = match self.evidence_fails {
+                    true => Err("no answer".into()),
+                    false => Ok(self.left_by(server, *release)),
+                };
+                let (server, release) = (server.clone(), *release);
+                let seen = Observation::Evidence {
+                    placement,
+                    server,
+                    release,
+                    reading,
+                };
+                (Outcome::Applied, seen)
+            }
             Effect::WakeAt { .. } => panic!("the stage has no {effect:?}"),
         }
+    }
+
+    fn left_by(&self, server: &ServerName, release: ReleaseId) -> Option<Evidence> {
+        let there = self.runtime.instances.get(server);
+        let there = there.filter(|there| there.release == release)?;
+        let mut evidence = Evidence {
+            ended: there.exited.clone(),
+            ..Evidence::default()
+        };
+        evidence.keep_log(["a last word".into()]);
+        Some(evidence)
     }
 
     fn told(&self, question: &MetricsQuestion) -> Result<MetricsReading, crate::model::Clean> {

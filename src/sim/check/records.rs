@@ -3,7 +3,7 @@
 use super::Checks;
 use super::effects::{intended, share_of};
 use crate::model::entry::{IdleProof, WeightReason};
-use crate::model::state::{HoldReason, InstanceStatus};
+use crate::model::state::{EvidenceStatus, HoldReason, InstanceStatus};
 use crate::model::verdict::VerdictClass;
 use crate::model::world::BalancerReading;
 use crate::model::{
@@ -142,6 +142,7 @@ impl Checks {
             | Entry::InstanceFound { .. }
             | Entry::InstanceUp { .. }
             | Entry::InstanceFailed { .. }
+            | Entry::EvidenceKept { .. }
             | Entry::DrainBegun { .. }
             | Entry::StopIntended { .. }
             | Entry::InstanceStopped { .. } => {
@@ -200,6 +201,16 @@ impl Checks {
                     true => self.replace(place, server, balancer, fleet, now_ms),
                     false => self.drain(place, server, record.at_ms),
                 }
+            }
+            Entry::EvidenceKept {
+                server, release, ..
+            } => {
+                let there = place.instances.get(server).ok_or("nothing is there")?;
+                expect(there.release == *release, "it is another release's")?;
+                expect(
+                    there.evidence == EvidenceStatus::Wanted,
+                    "nobody failed, or it is kept already",
+                )
             }
             Entry::StopIntended { server, proof, .. } => {
                 let there = place.instances.get(server).ok_or("nothing is there")?;
