@@ -134,6 +134,21 @@ fn replay() {
     }
 }
 
+/// Plays so many seeds to the end whatever they find, and prints one line for each that fails: for
+/// whoever changes the engine.
+#[test]
+fn survey() {
+    let Ok(count) = std::env::var("WHEELHOUSE_SIM_SURVEY") else {
+        return;
+    };
+    let count = count.parse().expect("WHEELHOUSE_SIM_SURVEY is a number");
+    let simulator = simulator();
+    let found = (0..count).filter_map(|seed| simulator.play(seed, None).err());
+    for found in found {
+        println!("seed {}: at {} ms: {}", found.seed, found.at_ms, found.what);
+    }
+}
+
 #[test]
 fn every_planted_bug_is_found() {
     let simulator = simulator();

@@ -267,6 +267,9 @@ fn resume(look: &Look<'_>, rollout: &Rollout, revision: u64) -> Decision {
         return Err(not_now("traffic is on its way back to stable"));
     }
     compare(rollout, revision)?;
+    if blue_green::is_ready(rollout) {
+        return Err(not_now("the idle slot is verified; promote switches to it"));
+    }
     let mut entries = vec![Entry::Resumed {
         placement: look.placement.clone(),
     }];
@@ -294,7 +297,7 @@ pub(super) fn abort(look: &Look<'_>, rollout: &Rollout, reason: Option<Clean>) -
 pub(super) fn split(rollout: &Rollout, percent: u8) -> Shares {
     let mut shares = Shares::new();
     shares.insert(rollout.release, percent);
-    if let Some(from) = rollout.from {
+    if let Some(from) = rollout.from.filter(|from| *from != rollout.release) {
         shares.insert(from, 100 - percent);
     }
     shares

@@ -134,7 +134,8 @@ pub(super) fn drain(
             && instance.status == InstanceStatus::Up
             && look.health(other) == Health::Good
     };
-    if place.share(there.release) > 0 && !place.servers_of(there.release).any(|one| serves(&one)) {
+    let needed = [place.stable(), place.canary()].contains(&Some(there.release));
+    if needed && !place.servers_of(there.release).any(|one| serves(&one)) {
         return Err(not_now(format!(
             "{server} is the last healthy instance of its version; nobody else would serve"
         )));

@@ -187,8 +187,11 @@ fn fold_rollout(rollout: &mut Rollout, record: &Record) {
         Entry::SmokeFinished { report, .. } => rollout.smoke = Some(report.clone()),
         Entry::StepPassed { step, verdict, .. } => {
             rollout.passed.push((*step, record.at_ms));
+            let same = rollout.verdict_class() == verdict.class;
             rollout.verdict = Some(verdict.clone());
-            return;
+            if same {
+                return;
+            }
         }
         Entry::BatchBegun { step, .. } => {
             rollout.step = *step;
@@ -295,6 +298,7 @@ fn fold_instance(place: &mut PlacementState, record: &Record) {
         // What was decided during a gap may meet an instance that is on its way out since.
         Entry::InstanceUp { server, .. } if is_meant_to_run(place, server) => {
             set(place, server, record, InstanceStatus::Up);
+            end_outage(place, record, server);
         }
         Entry::InstanceFailed { server, why, .. } if is_meant_to_run(place, server) => {
             set(
@@ -376,9 +380,21 @@ fn begin_outage(place: &mut PlacementState, record: &Record, server: &ServerName
     }
 }
 
+/// On the way back the service is there again once an old instance is.
+fn end_outage(place: &mut PlacementState, record: &Record, server: &ServerName) {
+    let release = place.instances.get(server).map(|there| there.release);
+    if let Some(rollout) = place.rollout.as_mut()
+        && rollout.is_reverting()
+        && rollout.from == release
+        && let Some(outage) = rollout.outage.as_mut()
+    {
+        outage.until_ms.get_or_insert(record.at_ms);
+    }
+}
+
 fn is_meant_to_run(place: &PlacementState, server: &ServerName) -> bool {
-    let status = place.instances.get(server).map(|there| &there.status);
-    matches!(status, Some(InstanceStatus::Starting | InstanceStatus::Up))
+    let there = place.instances.get(server);
+    there.is_some_and(Instance::is_standing)
 }
 
 fn stand(

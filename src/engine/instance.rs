@@ -74,12 +74,10 @@ pub(super) fn bring_up(
     if start_deadline_ms(look, rollout, need, since_ms) <= look.now_ms {
         return give_up(look, rollout);
     }
-    let coming = look.place.servers_of(release).filter(|(_, instance)| {
-        matches!(
-            instance.status,
-            InstanceStatus::Starting | InstanceStatus::Up
-        )
-    });
+    let coming = look
+        .place
+        .servers_of(release)
+        .filter(|(_, there)| there.is_standing());
     let missing = need.saturating_sub(coming.count());
     let mut entries = intend(look, release, missing);
     if entries.len() < missing {

@@ -4,7 +4,7 @@
 use super::look::Look;
 use super::steps::{self, Ready};
 use super::{instance, retire};
-use crate::model::state::{Instance, InstanceStatus};
+use crate::model::state::Instance;
 use crate::model::{Entry, Phase, ReleaseId, Rollout, ServerName};
 
 pub(super) fn progress(look: &Look<'_>, rollout: &Rollout, watch_ms: u64) -> Vec<Entry> {
@@ -64,12 +64,8 @@ pub(super) fn others<'a>(
 }
 
 fn take_out(look: &Look<'_>, old: &[(&ServerName, &Instance)]) -> Vec<Entry> {
-    let stands = |(_, instance): &&(&ServerName, &Instance)| {
-        !matches!(
-            instance.status,
-            InstanceStatus::Draining { .. } | InstanceStatus::Stopping
-        )
-    };
-    let old = old.iter().filter(stands);
-    old.map(|(server, _)| retire::drain(look, server)).collect()
+    let stand = old.iter().filter(|(_, there)| !there.is_leaving());
+    stand
+        .map(|(server, _)| retire::drain(look, server))
+        .collect()
 }

@@ -3,9 +3,10 @@
 
 use super::look::{Health, Look};
 use super::steps::{self, Ready};
-use super::{instance, retire};
+use super::{instance, retire, slots};
 use crate::model::command::{PromoteTo, Refusal};
 use crate::model::entry::WeightReason;
+use crate::model::service::Server;
 use crate::model::state::{HoldReason, Instance, InstanceStatus};
 use crate::model::strategy::{Rolling, Strategy};
 use crate::model::{Clean, Entry, Phase, Rollout, RolloutKind, ServerName, Status};
@@ -31,11 +32,7 @@ pub(super) fn settings(look: &Look<'_>) -> Rolling {
         return *settings;
     }
     let alone = matches!(spec.strategy, Strategy::Recreate(_));
-    let free = look
-        .place
-        .stable()
-        .map(|stable| instance::free_for(look, stable));
-    let room = !alone && free.is_some_and(|free| !free.is_empty());
+    let room = !alone && has_room(look);
     Rolling {
         batch: 1,
         max_unavailable: u32::from(!room),
@@ -45,6 +42,24 @@ pub(super) fn settings(look: &Look<'_>) -> Rolling {
         pause_after_first: false,
         progress_deadline_ms: spec.health.start_timeout_ms + spec.canary.drain_timeout_ms,
     }
+}
+
+/// Whether the stable release may use more servers than it needs, those of warm ones among them.
+fn has_room(look: &Look<'_>) -> bool {
+    let place = look.place;
+    let Some(stable) = place.stable() else {
+        return false;
+    };
+    let slots = place.spec.strategy.slots();
+    let slot = slots.and_then(|slots| slots::of(look, slots, stable));
+    let usable = |server: &&Server| {
+        let there = place.instances.get(&server.name).map(|there| there.release);
+        let taken = there.is_some_and(|id| id != stable && !place.warm.contains_key(&id));
+        let other_slot = slots.and_then(|slots| slots.of(&server.name)) != slot;
+        !taken && !other_slot
+    };
+    let usable = place.spec.servers.iter().filter(usable);
+    usable.count() > place.spec.instances as usize
 }
 
 /// Ends the watch of the present batch.
@@ -128,7 +143,8 @@ impl<'a> Batch<'a> {
         }
         let missing = self.after.saturating_sub(coming(&self.new));
         let starts = self.starts(missing);
-        let takes = missing.saturating_sub(starts.len() + self.leaving());
+        let begun = starts.iter().filter(|one| is_start(one)).count();
+        let takes = missing.saturating_sub(begun + self.leaving());
         let entries: Vec<_> = starts.into_iter().chain(self.take_out(takes)).collect();
         if !entries.is_empty() || missing > 0 || !self.is_well() {
             return entries;
@@ -147,12 +163,16 @@ impl<'a> Batch<'a> {
         let there = self.new.len() + self.old.len();
         let room = (self.all + self.settings.max_surge as usize).saturating_sub(there);
         let wanted = missing.min(room);
-        instance::intend(self.look, self.rollout.release, wanted)
+        let mut entries = instance::intend(self.look, self.rollout.release, wanted);
+        if entries.len() < wanted {
+            entries.extend(instance::make_room(self.look));
+        }
+        entries
     }
 
     /// Old instances on their way out: each makes room for one new.
     fn leaving(&self) -> usize {
-        let leaving = self.old.iter().filter(|(_, one)| is_leaving(one));
+        let leaving = self.old.iter().filter(|(_, one)| one.is_leaving());
         leaving.count()
     }
 
@@ -168,7 +188,7 @@ impl<'a> Batch<'a> {
             .all
             .saturating_sub(self.settings.max_unavailable as usize);
         // An instance that is down already serves nobody: it goes first.
-        let mut old: Vec<_> = self.old.iter().filter(|(_, i)| !is_leaving(i)).collect();
+        let mut old: Vec<_> = self.old.iter().filter(|(_, i)| !i.is_leaving()).collect();
         old.sort_by_key(|one| serving(one));
         let idle = old.iter().filter(|one| !serving(one)).count();
         let may = idle + serve.saturating_sub(least);
@@ -250,7 +270,8 @@ impl<'a> Batch<'a> {
         if pauses && !steps::has_passed(rollout, since_ms) {
             return vec![passed, steps::held(look, HoldReason::PauseStep)];
         }
-        [vec![passed], self.go_on()].concat()
+        let passed = judged.then_some(passed).into_iter();
+        passed.chain(self.go_on()).collect()
     }
 
     /// The next batch, or the end.
@@ -276,18 +297,12 @@ impl<'a> Batch<'a> {
 
 /// Instances that are up or on their way to it.
 fn coming(instances: &[(&ServerName, &Instance)]) -> usize {
-    let is_coming = |(_, instance): &&(&ServerName, &Instance)| {
-        matches!(
-            instance.status,
-            InstanceStatus::Starting | InstanceStatus::Up
-        )
-    };
-    instances.iter().filter(is_coming).count()
+    instances
+        .iter()
+        .filter(|(_, one)| one.is_standing())
+        .count()
 }
 
-fn is_leaving(instance: &Instance) -> bool {
-    matches!(
-        instance.status,
-        InstanceStatus::Draining { .. } | InstanceStatus::Stopping
-    )
+fn is_start(entry: &Entry) -> bool {
+    matches!(entry, Entry::InstanceIntended { .. })
 }

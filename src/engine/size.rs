@@ -28,13 +28,8 @@ pub(super) fn progress(look: &Look<'_>) -> Vec<Entry> {
 
 /// Instances of a release that are up or on their way to it.
 pub(super) fn standing(look: &Look<'_>, release: ReleaseId) -> usize {
-    let coming = |(_, instance): &(&ServerName, &Instance)| {
-        matches!(
-            instance.status,
-            InstanceStatus::Starting | InstanceStatus::Up
-        )
-    };
-    look.place.servers_of(release).filter(coming).count()
+    let servers = look.place.servers_of(release);
+    servers.filter(|(_, there)| there.is_standing()).count()
 }
 
 /// What may run only once waits until nothing else does.
@@ -43,22 +38,28 @@ fn may_begin(look: &Look<'_>, stable: ReleaseId) -> bool {
     !alone || recreate::others(look, stable).next().is_none()
 }
 
-/// Takes instances that are too many out of traffic, the unwell first; never while those that
-/// stay are not all well.
+/// Drains instances that are too many, first those that do not serve; never while those that stay
+/// do not all serve.
 fn surplus(look: &Look<'_>, stable: ReleaseId, too_many: usize) -> Vec<Entry> {
-    let mut up: Vec<_> = look
+    let mut standing: Vec<_> = look
         .place
         .servers_of(stable)
-        .filter(|(_, instance)| instance.status == InstanceStatus::Up)
-        .map(|(server, _)| server)
+        .filter(|(_, there)| there.is_standing())
         .collect();
-    let well =
-        |server: &ServerName| look.health(server) == Health::Good && look.gets_traffic(server);
-    up.sort_by_key(|server| well(server));
-    let stay = up.len().saturating_sub(too_many);
-    let enough = up.iter().rev().take(stay).all(|server| well(server));
-    let go = up.iter().take(if enough { too_many } else { 0 });
-    go.map(|server| retire::drain(look, server)).collect()
+    let serves = |(server, instance): &(&ServerName, &Instance)| {
+        instance.status == InstanceStatus::Up
+            && look.health(server) == Health::Good
+            && look.gets_traffic(server)
+    };
+    standing.sort_by_key(serves);
+    let (go, stay) = standing.split_at(too_many);
+    match stay.iter().all(serves) {
+        true => go
+            .iter()
+            .map(|(server, _)| retire::drain(look, server))
+            .collect(),
+        false => Vec::new(),
+    }
 }
 
 /// Whether the stable release stands whole again, by the records.
@@ -84,12 +85,7 @@ pub(super) fn make_room(look: &Look<'_>, rollout: &Rollout) -> Vec<Entry> {
     }
     let mine = look.place.servers_of(rollout.release);
     let stand: Vec<_> = mine
-        .filter(|(_, one)| {
-            !matches!(
-                one.status,
-                InstanceStatus::Draining { .. } | InstanceStatus::Stopping
-            )
-        })
+        .filter(|(_, one)| !one.is_leaving())
         .map(|(server, _)| server)
         .collect();
     let all = look.place.servers_of(rollout.release).count();

@@ -114,7 +114,8 @@ impl PlacementState {
 
     /// The release that is not stable and may have traffic: the open rollout's.
     pub fn canary(&self) -> Option<ReleaseId> {
-        self.rollout.as_ref().map(|rollout| rollout.release)
+        let release = self.rollout.as_ref()?.release;
+        (self.stable() != Some(release)).then_some(release)
     }
 
     /// Servers standing for a release, whatever their status.
@@ -189,6 +190,21 @@ impl EvidenceStatus {
     /// Whether the instance did not fail.
     pub fn is_none(&self) -> bool {
         *self == Self::None
+    }
+}
+
+impl Instance {
+    /// Whether it is up or on its way to it.
+    pub fn is_standing(&self) -> bool {
+        matches!(self.status, InstanceStatus::Starting | InstanceStatus::Up)
+    }
+
+    /// Whether it is out of traffic for good, or being stopped.
+    pub fn is_leaving(&self) -> bool {
+        matches!(
+            self.status,
+            InstanceStatus::Draining { .. } | InstanceStatus::Stopping
+        )
     }
 }
 

@@ -249,14 +249,14 @@ impl Checks {
         balancers: &Balancers,
         now_ms: u64,
     ) -> Checked {
-        let forward = place
-            .rollout
-            .as_ref()
-            .is_some_and(|open| !open.is_reverting());
-        let stands = place.servers_of(release).count();
+        let open = place.rollout.as_ref().filter(|open| !open.is_reverting());
+        let forward = open.is_some();
+        let for_it = open.is_some_and(|open| open.release == release);
+        let servers = place.servers_of(release);
+        let stands = servers.filter(|(_, there)| there.is_standing()).count();
         let lacks = place.stable() == Some(release) && stands < place.spec.instances as usize;
         expect(
-            place.canary() == Some(release) && forward || lacks && !forward,
+            for_it || lacks && !forward,
             "nobody needs it",
         )?;
         let alone = matches!(self.spec.strategy, Strategy::Recreate(_));
@@ -285,11 +285,9 @@ impl Checks {
         now_ms: u64,
     ) -> Checked {
         let Some(rollout) = &place.rollout else {
-            let up = place.instances.values();
-            let up = up
-                .filter(|there| there.status == InstanceStatus::Up)
-                .count();
-            return expect(up > place.spec.instances as usize, "it is stable");
+            let all = place.instances.values();
+            let stand = all.filter(|there| there.is_standing()).count();
+            return expect(stand > place.spec.instances as usize, "it is stable");
         };
         let mine = place.instances.get(server).map(|there| there.release) == Some(rollout.release);
         if rollout.is_reverting() {
@@ -327,6 +325,7 @@ impl Checks {
             .warm_since_ms
             .get(&release)
             .filter(|_| !self.hurried.contains(&release));
+        let warm_ms = warm_ms.filter(|_| self.spec.strategy.stands_beside());
         let due_ms = warm_ms.map_or(0, |since_ms| since_ms + self.spec.canary.keep_warm_ms);
         expect(at_ms >= due_ms, "it was to be kept warm")
     }
@@ -391,7 +390,8 @@ impl Checks {
                     shares.get(&rollout.release).copied().unwrap_or(0),
                 );
                 if *reason == WeightReason::Revert {
-                    return expect(next == 0, "it goes back to more than nothing");
+                    let same = rollout.from == Some(rollout.release);
+                    return expect(next == 0 || same, "it goes back to more than nothing");
                 }
                 expect(next >= now, "it goes forward to less")?;
                 let all_up = place
@@ -403,7 +403,8 @@ impl Checks {
                         )
                     })
                     .all(|(_, i)| i.status == InstanceStatus::Up);
-                expect(all_up, "an instance is not up")?;
+                let by_batches = rollout.is_by_batches(&place.spec);
+                expect(all_up || by_batches, "an instance is not up")?;
                 self.raise(place, rollout, record, reason, next)
             }
             Entry::StepPassed { verdict, .. } => {
