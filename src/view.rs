@@ -27,3 +27,6 @@ pub use preview::{Preview, PreviewLine, Tier};
 pub use slots::name_switchers;
 pub use snapshot::Snapshot;
 pub use timeline::timeline_row;
+
+#[cfg(test)]
+mod tests;
