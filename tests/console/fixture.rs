@@ -20,7 +20,7 @@ fn version(name: &str) -> Version {
     name.parse().expect("valid")
 }
 
-fn release(n: u128, name: &str) -> ReleaseView {
+pub fn release(n: u128, name: &str) -> ReleaseView {
     ReleaseView {
         id: ReleaseId(uuid::Uuid::from_u128(n)),
         version: version(name),
@@ -107,7 +107,7 @@ fn row(seq: u64, ago_ms: u64, actor: &str, text: &str) -> TimelineRow {
     }
 }
 
-fn instance(n: u16, role: Role, name: &str, weight: u16) -> InstanceRow {
+pub fn instance(n: u16, role: Role, name: &str, weight: u16) -> InstanceRow {
     InstanceRow {
         server: format!("s{n}").parse().expect("valid"),
         address: format!("127.0.0.1:{}", 18_000 + n),
@@ -130,7 +130,7 @@ fn instance(n: u16, role: Role, name: &str, weight: u16) -> InstanceRow {
     }
 }
 
-fn stage(name: &str, state: StageState, detail: &str) -> StageView {
+pub fn stage(name: &str, state: StageState, detail: &str) -> StageView {
     StageView {
         name: name.into(),
         state,

@@ -114,11 +114,14 @@ impl Room<'_> {
         gap(&mut lines);
         lines.extend(self.flow(view, open, now_ms));
         gap(&mut lines);
-        lines.extend(self.said(
-            "Verdict",
-            &format!("{}: {}", open.verdict.word(), open.because),
-            self.theme.style(verdict_role(open.verdict)),
-        ));
+        // Nothing new is judged in a restart.
+        if open.kind != RolloutKind::Restart {
+            lines.extend(self.said(
+                "Verdict",
+                &format!("{}: {}", open.verdict.word(), open.because),
+                self.theme.style(verdict_role(open.verdict)),
+            ));
+        }
         // On a low pane the banner has to do.
         if let (Some(hold), false) = (&open.hold, self.rows < 12) {
             lines.extend(self.said("Held", hold.text.as_str(), self.theme.style(Role::Warn)));
@@ -326,6 +329,11 @@ impl Room<'_> {
         let open = view.rollout.as_ref();
         if let Some(batch) = open.and_then(|open| open.batch.as_ref()) {
             texts.push(format!("replaced {}/{}", batch.replaced, batch.instances));
+        }
+        let out = view.instances.iter().filter(|row| row.out);
+        let out: Vec<_> = out.map(|row| row.server.as_str()).collect();
+        if !out.is_empty() {
+            texts.push(format!("drained {}", out.join(" ")));
         }
         (!texts.is_empty()).then(|| {
             Line::from(vec![

@@ -109,7 +109,8 @@ fn after_soak(
         return (goal, None);
     }
     let at_ms = since_ms + step.soak_ms;
-    if !look.place.spec.strategy.stands_beside() && is_health_gated(look, rollout) {
+    // Where own probes let a watch end well, few requests do not hold it.
+    if !look.place.spec.strategy.stands_beside() {
         let waits = at_ms <= look.now_ms;
         return match waits && verdict.class == VerdictClass::Fail {
             true => (format!("{goal} once the verdict is no longer fail"), None),
@@ -127,12 +128,6 @@ fn after_soak(
         );
     }
     (goal, Some(at_ms))
-}
-
-/// Whether own probes let a watch end well: few requests do not hold it.
-fn is_health_gated(look: &Look<'_>, rollout: &Rollout) -> bool {
-    let spec = &look.place.spec;
-    rollout.is_by_batches(spec) || matches!(spec.strategy, Strategy::Recreate(_))
 }
 
 /// What a soak that will be short of requests waits for, and until when at most; `None` where
