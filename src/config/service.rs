@@ -37,6 +37,7 @@ pub(super) struct ServiceText {
     pub(super) backend: Option<Located<Name>>,
     pub(super) health: Located<HealthCheck>,
     pub(super) smoke: Vec<SmokeTest>,
+    pub(super) smoke_timeout_ms: u64,
     pub(super) canary: CanaryText,
     pub(super) analysis: AnalysisText,
 }
@@ -85,6 +86,7 @@ pub(super) fn read(node: &Node, accepted: &Accepted, problems: &Problems<'_>) ->
         let absent = || Node::empty(reader.place().of_key(key));
         reader.node(key).cloned().unwrap_or_else(absent)
     };
+    let smoke_timeout_ms = request::smoke_timeout_ms(&reader);
     ServiceText {
         place: reader.place().clone(),
         listen_is_written: reader.mentions("listen", accepted),
@@ -105,7 +107,8 @@ pub(super) fn read(node: &Node, accepted: &Accepted, problems: &Problems<'_>) ->
         servers: reader.node("servers").map(|node| servers(node, problems)),
         backend: reader.parsed("backend", "use the name it has in haproxy.cfg"),
         health: request::health(&part("health"), problems),
-        smoke: request::smoke(&reader, problems),
+        smoke: request::smoke(&reader, smoke_timeout_ms, problems),
+        smoke_timeout_ms,
         canary: strategy::canary(&part("canary"), problems),
         analysis: strategy::analysis(&part("analysis"), problems),
     }
@@ -159,7 +162,11 @@ fn address(
     }
 }
 
-fn command(reader: &Reader<'_>, problems: &Problems<'_>) -> Option<Located<Vec<String>>> {
+/// A program with its arguments.
+pub(super) fn command(
+    reader: &Reader<'_>,
+    problems: &Problems<'_>,
+) -> Option<Located<Vec<String>>> {
     const MEND: &str = "write program and arguments one by one, \
                         e.g. [\"./app\", \"--port\", \"{port}\"]; no shell is involved";
     let list = reader.list("command", MEND)?;

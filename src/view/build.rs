@@ -195,6 +195,7 @@ fn instance(look: &Look<'_>, server: &ServerName, instance: &Instance) -> Option
         restarts: process.map_or(0, |process| process.restarts),
         pid: process.map(|process| process.pid).filter(|pid| *pid > 0),
         started_ms: process.map(|process| process.started_ms),
+        probe_ms: look.probe_ms(server, instance.release),
         trouble,
         out: look.place.out.contains(server),
     })

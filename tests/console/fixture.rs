@@ -125,6 +125,7 @@ pub fn instance(n: u16, role: Role, name: &str, weight: u16) -> InstanceRow {
         restarts: 0,
         pid: Some(900 + u32::from(n)),
         started_ms: Some(NOW_MS - 300_000),
+        probe_ms: None,
         trouble: None,
         out: false,
     }
@@ -137,6 +138,7 @@ pub fn stage(name: &str, state: StageState, detail: &str) -> StageView {
         detail: detail.into(),
         began_ms: None,
         length_ms: None,
+        warns: false,
     }
 }
 
@@ -173,6 +175,7 @@ pub fn soaking() -> Snapshot {
             stage("50%", StageState::Todo, "soak 5 min"),
             stage("100%", StageState::Todo, "soak 5 min"),
         ],
+        smoke: None,
         hold: None,
         verdict: VerdictClass::Pass,
         because: "6 of 7 rules satisfied, none broken".into(),
