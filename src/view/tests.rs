@@ -104,6 +104,16 @@ fn the_slots_are_told_by_the_balancers_from_idle_to_live() {
         "verified in green; promote switches to it"
     );
 
+    let mut aborted = stable_with(blue_green(true));
+    aborted.deploy("v2");
+    aborted.until("it is ready", |stage| stage.held().is_some());
+    aborted.abort().expect("it is taken");
+    aborted.until("it is over", |stage| !stage.is_open());
+    let slots = view(&aborted).slots.expect("slots");
+    assert_eq!(slots.live, LiveSlot::Blue);
+    let blue = slot(&slots, Slot::Blue);
+    assert_eq!(blue.since_ms, None, "it was live before the abort");
+
     stage.promote(PromoteTo::Next).expect("it is taken");
     stage.until("the switch is watched", Stage::is_soaking);
     stage.pass_ms(3_000);
