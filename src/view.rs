@@ -13,7 +13,9 @@ pub mod snapshot;
 mod build;
 mod explain;
 mod foretell;
+mod ready;
 mod rollout;
+mod slots;
 mod timeline;
 mod traffic;
 mod trend;
@@ -23,5 +25,9 @@ pub use build::{About, placements};
 pub use explain::effect_text;
 pub use foretell::{Asking, foretell};
 pub use preview::{Preview, PreviewLine, Tier};
+pub use slots::name_switchers;
 pub use snapshot::Snapshot;
 pub use timeline::{details, timeline_row};
+
+#[cfg(test)]
+mod tests;

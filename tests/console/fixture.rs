@@ -20,7 +20,7 @@ fn version(name: &str) -> Version {
     name.parse().expect("valid")
 }
 
-fn release(n: u128, name: &str) -> ReleaseView {
+pub fn release(n: u128, name: &str) -> ReleaseView {
     ReleaseView {
         id: ReleaseId(uuid::Uuid::from_u128(n)),
         version: version(name),
@@ -53,6 +53,8 @@ pub fn idle() -> Snapshot {
         placements: vec![PlacementView {
             placement: placement(),
             protected: true,
+            strategy: None,
+            slots: None,
             stable: Some(release(1, "v1")),
             rollout: None,
             last: Some(ClosedView {
@@ -80,6 +82,7 @@ pub fn idle() -> Snapshot {
                 readiness: "warm".into(),
                 warm_until_ms: Some(NOW_MS + 1_200_000),
             }),
+            ready: Vec::new(),
             peers: ["balancer host", "runtime host"].map(peer).to_vec(),
         }],
     }
@@ -104,7 +107,7 @@ fn row(seq: u64, ago_ms: u64, actor: &str, text: &str) -> TimelineRow {
     }
 }
 
-fn instance(n: u16, role: Role, name: &str, weight: u16) -> InstanceRow {
+pub fn instance(n: u16, role: Role, name: &str, weight: u16) -> InstanceRow {
     InstanceRow {
         server: format!("s{n}").parse().expect("valid"),
         address: format!("127.0.0.1:{}", 18_000 + n),
@@ -124,10 +127,11 @@ fn instance(n: u16, role: Role, name: &str, weight: u16) -> InstanceRow {
         started_ms: Some(NOW_MS - 300_000),
         probe_ms: None,
         trouble: None,
+        out: false,
     }
 }
 
-fn stage(name: &str, state: StageState, detail: &str) -> StageView {
+pub fn stage(name: &str, state: StageState, detail: &str) -> StageView {
     StageView {
         name: name.into(),
         state,
@@ -177,6 +181,8 @@ pub fn soaking() -> Snapshot {
         because: "6 of 7 rules satisfied, none broken".into(),
         next: "50 %".into(),
         next_ms: Some(NOW_MS + 108_000),
+        batch: None,
+        outage: None,
     });
     view.traffic = TrafficView {
         wanted_percent: Some(25.0),
