@@ -79,10 +79,13 @@ fn rollout(look: &Look<'_>) -> Vec<Entry> {
         (Strategy::Rolling(_), _) if rollout.is_by_batches(spec) => {
             rolling::progress(look, rollout)
         }
-        (Strategy::Recreate(settings), _) => recreate::progress(look, rollout, settings),
+        (Strategy::Recreate(settings), _) => recreate::progress(look, rollout, settings.watch_ms),
         (_, RolloutKind::Rollback) => rollback::progress(look, rollout),
+        (Strategy::Rolling(settings), _) => {
+            recreate::progress(look, rollout, settings.min_healthy_ms)
+        }
         (Strategy::BlueGreen(settings), _) => blue_green::progress(look, rollout, settings),
-        (Strategy::Canary | Strategy::Rolling(_), _) => canary::progress(look, rollout),
+        (Strategy::Canary, _) => canary::progress(look, rollout),
     }
 }
 

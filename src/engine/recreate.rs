@@ -1,20 +1,20 @@
-//! The recreate strategy: the old instances end before the new ones begin.
+//! The recreate strategy: the old instances end before the new ones begin. Where nothing old stands,
+//! that is how any strategy without a second set begins.
 
 use super::look::Look;
 use super::steps::{self, Ready};
 use super::{instance, retire};
 use crate::model::state::{Instance, InstanceStatus};
-use crate::model::strategy::Recreate;
 use crate::model::{Entry, Phase, ReleaseId, Rollout, ServerName};
 
-pub(super) fn progress(look: &Look<'_>, rollout: &Rollout, settings: &Recreate) -> Vec<Entry> {
+pub(super) fn progress(look: &Look<'_>, rollout: &Rollout, watch_ms: u64) -> Vec<Entry> {
     if let Some(reverted) = instance::revert_failed(look, rollout) {
         return vec![reverted];
     }
     match rollout.phase {
         Phase::Starting { since_ms } => starting(look, rollout, since_ms),
         Phase::Shifting { since_ms } => steps::shifting(look, rollout, since_ms),
-        Phase::Soaking { since_ms } => watching(look, rollout, settings, since_ms),
+        Phase::Soaking { since_ms } => watching(look, rollout, watch_ms, since_ms),
         Phase::Reverting { .. } => Vec::new(),
     }
 }
@@ -38,9 +38,9 @@ fn starting(look: &Look<'_>, rollout: &Rollout, since_ms: u64) -> Vec<Entry> {
     }
 }
 
-fn watching(look: &Look<'_>, rollout: &Rollout, settings: &Recreate, since_ms: u64) -> Vec<Entry> {
+fn watching(look: &Look<'_>, rollout: &Rollout, watch_ms: u64, since_ms: u64) -> Vec<Entry> {
     let judged = rollout.kind.is_judged();
-    let watch_ms = if judged { settings.watch_ms } else { 0 };
+    let watch_ms = if judged { watch_ms } else { 0 };
     match steps::health_gated(look, rollout, since_ms, watch_ms) {
         Ready::Not(entries) => entries,
         Ready::Yes if judged => {

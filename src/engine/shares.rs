@@ -81,6 +81,9 @@ pub struct Wanted {
     pub settings: BTreeMap<ServerName, ServerSetting>,
     /// The open rollout's share in percent.
     pub canary_percent: f64,
+    /// Whether it is above the intended one because every other instance is recorded as on its
+    /// way out: the last of them are being replaced in their place.
+    pub by_drain: bool,
 }
 
 impl Wanted {
@@ -121,6 +124,8 @@ pub fn wanted(look: &Look<'_>, balancer: &BalancerName) -> Option<Wanted> {
         .collect();
     let theirs: Vec<ServerName> = others.into_iter().flatten().collect();
     let counted = |servers: &[ServerName]| counted(look, balancer, servers);
+    let by_drain = percent > 0 && percent < 100 && !mine.is_empty() && theirs.is_empty();
+    let percent = if by_drain { 100 } else { percent };
     let weights = solve(percent, counted(&mine), counted(&theirs)).unwrap_or(Weights {
         canary: 0,
         stable: 100,
@@ -139,6 +144,7 @@ pub fn wanted(look: &Look<'_>, balancer: &BalancerName) -> Option<Wanted> {
     Some(Wanted {
         settings,
         canary_percent,
+        by_drain,
     })
 }
 

@@ -7,3 +7,4 @@ mod field;
 mod found;
 mod metrics;
 pub(crate) mod stage;
+mod strategies;

@@ -147,8 +147,8 @@ fn drift(look: &Look<'_>, shown: &Shown<'_>, restarted: bool) -> Option<Vec<Entr
     let drift = match (observed - wanted.canary_percent, restarted) {
         (off, _) if off > EQUAL => Drift::Above,
         (off, true) if off < -EQUAL => Drift::BalancerRestarted,
-        (off, false) if off < -EQUAL => Drift::Below,
-        _ if wanted.shown_by(reading) => return None,
+        (off, false) if off < -EQUAL && !wanted.by_drain => Drift::Below,
+        _ if wanted.shown_by(reading) || wanted.by_drain => return None,
         _ => Drift::Above,
     };
     if is_told(look, drift) {
@@ -238,7 +238,8 @@ pub(super) fn write(look: &Look<'_>, wanted: &Wanted, name: &BalancerName) -> Wr
         .as_ref()
         .is_some_and(|epochs| epochs.get(name) != Some(&reading.epoch));
     let stale = look.is_stale_raise(intent);
-    let own = intent.settled.is_none() || restarted || asserted(look, name, reading);
+    let expected = restarted || wanted.by_drain || asserted(look, name, reading);
+    let own = intent.settled.is_none() || expected;
     match own && !stale {
         true => Write::Raise,
         false => Write::No,

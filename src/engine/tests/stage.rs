@@ -168,7 +168,7 @@ pub(crate) fn empty_with(spec: ServiceSpec) -> Stage {
         servers: servers.map(|s| (s.name.clone(), blank.clone())).collect(),
         ..BalancerReading::default()
     };
-    let others = spec.balancers[1..].iter();
+    let others = spec.balancers.iter().skip(1);
     let mut stage = Stage {
         others: others
             .map(|backend| (backend.balancer.clone(), balancer.clone()))

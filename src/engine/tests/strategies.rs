@@ -1,0 +1,6 @@
+//! The strategies beside canary, and the everyday verbs.
+
+mod blue_green;
+mod everyday;
+mod recreate;
+mod rolling;
