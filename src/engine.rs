@@ -29,7 +29,7 @@ mod recreate;
 mod retire;
 mod revert;
 mod rollback;
-mod rolling;
+pub mod rolling;
 mod size;
 pub mod slots;
 pub(crate) mod sources;

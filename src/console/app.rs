@@ -160,6 +160,8 @@ pub struct App {
     pub snapshot: Option<Arc<Snapshot>>,
     /// What is selected: a name, never a row.
     pub selected: Option<Placement>,
+    /// The instance that is selected in pane 6: a name, never a row.
+    pub(super) instance: Option<ServerName>,
     /// What is shown.
     pub page: Page,
     /// The pane keys go to.
@@ -212,6 +214,7 @@ impl App {
             keymap: settings.keymap,
             snapshot: None,
             selected: None,
+            instance: None,
             page: Page::Place,
             focus: Pane::Run,
             overlay: None,

@@ -229,7 +229,7 @@ fn draw_pane(app: &App, canvas: &mut Canvas<'_, '_>, pane: Pane, slot: Slot) -> 
     match pane {
         Pane::Run => pane::run::draw(view, snapshot.engine.now_ms, top, canvas, slot),
         Pane::Metrics => pane::metrics::draw(view, top, canvas, slot),
-        Pane::Instances => pane::instances::draw(view, top, canvas, slot),
+        Pane::Instances => pane::instances::draw(view, app.selected_instance(), top, canvas, slot),
         Pane::History => {
             let place = &view.placement;
             pane::history::draw(&app.history, snapshot, place, top, canvas, slot)

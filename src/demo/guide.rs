@@ -217,6 +217,8 @@ mod tests {
         PlacementView {
             placement: "shop@production".parse().expect("a placement"),
             protected: true,
+            strategy: None,
+            slots: None,
             stable: Some(release("v1")),
             rollout: None,
             last: Some(ClosedView {
@@ -238,6 +240,7 @@ mod tests {
                 readiness: "warm".into(),
                 warm_until_ms: None,
             }),
+            ready: Vec::new(),
             peers: Vec::new(),
         }
     }

@@ -25,7 +25,7 @@ pub(super) fn progress(look: &Look<'_>, rollout: &Rollout) -> Vec<Entry> {
 
 /// How a service is restarted: as it rolls, else one by one beside the old ones where there is
 /// room, and in place where there is none.
-pub(super) fn settings(look: &Look<'_>) -> Rolling {
+pub fn settings(look: &Look<'_>) -> Rolling {
     let spec = &look.place.spec;
     if let Strategy::Rolling(settings) = &spec.strategy {
         return *settings;
@@ -45,6 +45,46 @@ pub(super) fn settings(look: &Look<'_>) -> Rolling {
         pause_after_first: false,
         progress_deadline_ms: spec.health.start_timeout_ms + spec.canary.drain_timeout_ms,
     }
+}
+
+/// How far a rollout is that replaces instances a batch at a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batches {
+    /// The batch that is being replaced or was last, from 1.
+    pub number: usize,
+    /// Batches until every instance is replaced.
+    pub of: usize,
+    /// New instances that are up.
+    pub replaced: usize,
+    /// Instances of the service.
+    pub all: usize,
+    /// Servers of new instances that are on their way up.
+    pub starting: Vec<ServerName>,
+    /// Servers of old instances that are on their way out.
+    pub leaving: Vec<ServerName>,
+}
+
+/// How far a rollout is with its batches; `None` where it has none.
+pub fn batches(look: &Look<'_>, rollout: &Rollout) -> Option<Batches> {
+    if rollout.kind != RolloutKind::Restart && !rollout.is_by_batches(&look.place.spec) {
+        return None;
+    }
+    let batch = Batch::of(look, rollout);
+    let begun = matches!(rollout.phase, Phase::Starting { .. });
+    let of = batch.settings.batches(look.place.spec.instances);
+    let named = |instances: &[(&ServerName, &Instance)], is_it: &dyn Fn(&Instance) -> bool| {
+        let those = instances.iter().filter(|(_, instance)| is_it(instance));
+        those.map(|(server, _)| (*server).clone()).collect()
+    };
+    let up = |(_, one): &&(&ServerName, &Instance)| one.status == InstanceStatus::Up;
+    Some(Batches {
+        number: (rollout.step + usize::from(begun)).clamp(1, of.max(1)),
+        of,
+        replaced: batch.new.iter().filter(up).count(),
+        all: batch.all,
+        starting: named(&batch.new, &|one| one.status == InstanceStatus::Starting),
+        leaving: named(&batch.old, &is_leaving),
+    })
 }
 
 /// Ends the watch of the present batch.

@@ -378,6 +378,7 @@ fn needed(request: &Request) -> Role {
         | Request::History { .. }
         | Request::Show { .. }
         | Request::Logs { .. }
+        | Request::MonitorBlueGreen { .. }
         | Request::Unknown
         | Request::Reload { dry_run: true } => Role::Viewer,
     }

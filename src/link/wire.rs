@@ -5,6 +5,7 @@ use crate::model::entry::DeploymentRow;
 use crate::model::{
     Actor, BalancerName, Clean, Placement, Record, RequestId, Role, ServerName, Version,
 };
+use crate::view::snapshot::{RolloutView, SlotsView};
 use crate::view::{Preview, Snapshot};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -81,6 +82,15 @@ pub enum Request {
         /// From which position; 0 for all that is kept.
         from: u64,
     },
+    /// How blue and green stand, and the rollout between them.
+    MonitorBlueGreen {
+        /// Where.
+        placement: Placement,
+        /// The rollout that brought what one slot holds: `#N`, `N` or UUID.
+        blue_id: String,
+        /// The rollout that brought what the other slot holds.
+        green_id: String,
+    },
     /// Take a balancer from the engine that steers it.
     TakeOver {
         /// Which one.
@@ -155,12 +165,74 @@ pub enum CommandRequest {
         /// Why.
         reason: Option<Clean>,
     },
+    /// Begin every instance of the stable release anew.
+    Restart {
+        /// Where.
+        placement: Placement,
+        /// Why.
+        reason: Option<Clean>,
+    },
+    /// Have so many instances.
+    Scale {
+        /// Where.
+        placement: Placement,
+        /// How many, at least 1.
+        instances: u32,
+        /// Why.
+        reason: Option<Clean>,
+    },
+    /// Take one server out of traffic.
+    Drain {
+        /// Where.
+        placement: Placement,
+        /// Which.
+        server: ServerName,
+        /// Why.
+        reason: Option<Clean>,
+    },
+    /// Give a drained server its traffic back.
+    Undrain {
+        /// Where.
+        placement: Placement,
+        /// Which.
+        server: ServerName,
+    },
+    /// An exercise: the stable version once more, to the first step, then back.
+    Drill {
+        /// Where.
+        placement: Placement,
+        /// Why.
+        reason: Option<Clean>,
+    },
     /// Write a line into the timeline.
     Note {
         /// Where.
         placement: Placement,
         /// The line.
         text: Clean,
+    },
+    /// [`CommandRequest::Deploy`] of a service whose strategy is blue-green; refused for others.
+    DeployGreen {
+        /// Where.
+        placement: Placement,
+        /// Which version.
+        version: Version,
+        /// Why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<Clean>,
+        /// The same one never begins two rollouts.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request_id: Option<RequestId>,
+    },
+    /// Begin the switch to the slot that a rollout stands in, or take its next step:
+    /// [`CommandRequest::Promote`] of that rollout; refused unless it is the open one.
+    SwitchTraffic {
+        /// Where.
+        placement: Placement,
+        /// The rollout that brought the release to be switched to: `#N`, `N` or UUID.
+        green_id: String,
+        /// The revision the person saw.
+        revision: u64,
     },
 }
 
@@ -174,7 +246,14 @@ impl CommandRequest {
             | Self::Resume { placement, .. }
             | Self::Abort { placement, .. }
             | Self::Rollback { placement, .. }
-            | Self::Note { placement, .. } => placement,
+            | Self::Restart { placement, .. }
+            | Self::Scale { placement, .. }
+            | Self::Drain { placement, .. }
+            | Self::Undrain { placement, .. }
+            | Self::Drill { placement, .. }
+            | Self::Note { placement, .. }
+            | Self::DeployGreen { placement, .. }
+            | Self::SwitchTraffic { placement, .. } => placement,
         }
     }
 
@@ -187,7 +266,14 @@ impl CommandRequest {
             Self::Resume { .. } => "resume",
             Self::Abort { .. } => "abort",
             Self::Rollback { .. } => "rollback",
+            Self::Restart { .. } => "restart",
+            Self::Scale { .. } => "scale",
+            Self::Drain { .. } => "drain",
+            Self::Undrain { .. } => "undrain",
+            Self::Drill { .. } => "drill",
             Self::Note { .. } => "note",
+            Self::DeployGreen { .. } => "deploy",
+            Self::SwitchTraffic { .. } => "promote",
         }
     }
 }
@@ -265,6 +351,13 @@ pub enum Reply {
         row: DeploymentRow,
         /// Its newest records, oldest first, at most 500.
         records: Vec<Record>,
+    },
+    /// To a request to monitor blue and green.
+    BlueGreen {
+        /// Both slots.
+        slots: Box<SlotsView>,
+        /// The open rollout; `None` where none is.
+        rollout: Option<Box<RolloutView>>,
     },
     /// To a log request.
     Logs {

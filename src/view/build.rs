@@ -1,18 +1,18 @@
 //! The placements of a snapshot.
 
-use super::rollout;
 use super::snapshot::{
     ClosedView, InstanceRow, MetricRow, PeerView, PlacementView, ReleaseView, Role, RollbackView,
     TrafficView, TreeRow,
 };
 use super::trend;
 use super::words;
+use super::{ready, rollout, slots};
 use crate::engine::{self, Look, look::Health};
 use crate::model::state::{Instance, InstanceStatus};
 use crate::model::verdict::{Finding, RuleState, Verdict};
 use crate::model::world::{Admin, ServerView};
 use crate::model::{
-    Clean, Placement, PlacementState, ReleaseId, RolloutKind, ServerName, State, World,
+    Clean, Placement, PlacementState, ReleaseId, Rollout, RolloutKind, ServerName, State, World,
 };
 
 /// What the configuration says of a placement, for those that have no history yet.
@@ -42,6 +42,8 @@ fn empty(about: &About) -> PlacementView {
     PlacementView {
         placement: about.placement.clone(),
         protected: about.protected,
+        strategy: None,
+        slots: None,
         stable: None,
         rollout: None,
         last: None,
@@ -51,6 +53,7 @@ fn empty(about: &About) -> PlacementView {
         trends: Vec::new(),
         tree: Vec::new(),
         rollback: None,
+        ready: Vec::new(),
         peers: Vec::new(),
     }
 }
@@ -67,6 +70,8 @@ fn view(look: &Look<'_>, configured: &[About]) -> PlacementView {
     PlacementView {
         placement: look.placement.clone(),
         protected: about.map_or(place.spec.protected, |about| about.protected),
+        strategy: Some(place.spec.strategy.word().into()),
+        slots: slots::view(look),
         stable: place.stable().and_then(|id| release(place, id)),
         rollout: place
             .rollout
@@ -87,6 +92,7 @@ fn view(look: &Look<'_>, configured: &[About]) -> PlacementView {
             .flat_map(|verdict| verdict.findings.iter().map(tree_row))
             .collect(),
         rollback: rollback(look),
+        ready: ready::versions(look),
         peers: peers(look),
     }
 }
@@ -113,7 +119,7 @@ fn closed(place: &PlacementState) -> Option<ClosedView> {
 }
 
 /// Length of the window for observed shares and rates.
-const OBSERVED_MS: u64 = 5_000;
+pub(super) const OBSERVED_MS: u64 = 5_000;
 
 fn traffic(look: &Look<'_>) -> TrafficView {
     let since_ms = look.now_ms.saturating_sub(OBSERVED_MS);
@@ -122,7 +128,10 @@ fn traffic(look: &Look<'_>) -> TrafficView {
     releases.sort();
     releases.dedup();
     let all: u64 = releases.iter().map(|release| counted(*release)).sum();
-    let canary = look.place.canary();
+    // A restart moves no traffic from one release to another.
+    let moves = |rollout: &&Rollout| rollout.kind != RolloutKind::Restart;
+    let open = look.place.rollout.as_ref().filter(moves);
+    let canary = open.map(|rollout| rollout.release);
     let observed = canary
         .filter(|_| all > 0)
         .map(|canary| counted(canary) as f64 * 100.0 / all as f64);
@@ -138,8 +147,8 @@ fn traffic(look: &Look<'_>) -> TrafficView {
 
 fn role(place: &PlacementState, release: ReleaseId) -> Role {
     match release {
-        _ if place.canary() == Some(release) => Role::Canary,
         _ if place.stable() == Some(release) => Role::Stable,
+        _ if place.canary() == Some(release) => Role::Canary,
         _ => Role::Warm,
     }
 }
@@ -181,6 +190,7 @@ fn instance(look: &Look<'_>, server: &ServerName, instance: &Instance) -> Option
         pid: process.map(|process| process.pid).filter(|pid| *pid > 0),
         started_ms: process.map(|process| process.started_ms),
         trouble,
+        out: look.place.out.contains(server),
     })
 }
 

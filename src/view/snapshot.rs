@@ -1,6 +1,7 @@
 //! What a screen can show, as plain data.
 
 use crate::model::input::EngineInfo;
+use crate::model::strategy::Slot;
 use crate::model::verdict::{RuleState, VerdictClass};
 use crate::model::{
     BalancerName, Clean, Placement, ReleaseId, RolloutId, RolloutKind, RolloutNumber, Seq,
@@ -90,6 +91,13 @@ pub struct PlacementView {
     pub placement: Placement,
     /// Whether forward moves ask for the environment's name.
     pub protected: bool,
+    /// How a new release takes over, as the configuration writes it; `None` before the first
+    /// deploy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<Clean>,
+    /// Blue and green, where the strategy has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slots: Option<SlotsView>,
     /// The release that traffic returns to; `None` before the first deploy succeeded.
     pub stable: Option<ReleaseView>,
     /// The open rollout.
@@ -108,6 +116,9 @@ pub struct PlacementView {
     pub tree: Vec<TreeRow>,
     /// Where `rollback` would go, and how ready that is.
     pub rollback: Option<RollbackView>,
+    /// Every version that `rollback --to` could go to, the newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ready: Vec<ReadyView>,
     /// The peers, one word each ("haproxy ok 3 ms", "host not answering since 12:03:40").
     pub peers: Vec<PeerView>,
 }
@@ -142,7 +153,7 @@ pub struct RolloutView {
     pub revision: u64,
     /// How far it is.
     pub phase: PhaseView,
-    /// The stages in order: start, smoke, each step, done.
+    /// The stages in order, as the strategy has them.
     pub stages: Vec<StageView>,
     /// Why automatic progress is stopped; `None` while it goes on.
     pub hold: Option<HoldView>,
@@ -154,6 +165,103 @@ pub struct RolloutView {
     pub next: Clean,
     /// When that is at the earliest; `None` when nobody knows.
     pub next_ms: Option<u64>,
+    /// How far it is with its batches, where it replaces instances a batch at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchView>,
+    /// The time without service that it caused, where its strategy has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outage: Option<OutageView>,
+}
+
+/// How far a rollout is that replaces instances a batch at a time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BatchView {
+    /// The batch that is being replaced or was last, from 1.
+    pub number: usize,
+    /// Batches until every instance is replaced.
+    pub of: usize,
+    /// New instances that are up.
+    pub replaced: usize,
+    /// Instances of the service.
+    pub instances: usize,
+    /// Servers whose new instances are on their way up.
+    pub starting: Vec<ServerName>,
+    /// Servers whose old instances are on their way out.
+    pub draining: Vec<ServerName>,
+}
+
+/// Time in which nothing served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutageView {
+    /// When the old instances were taken out of traffic.
+    pub since_ms: u64,
+    /// When the balancers showed the traffic on instances again; `None` while they do not.
+    pub until_ms: Option<u64>,
+}
+
+/// Blue and green.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SlotsView {
+    /// Which one is live, by the balancers' reading.
+    pub live: LiveSlot,
+    /// The same in one sentence, with what is odd about it.
+    pub text: Clean,
+    /// Blue, then green.
+    pub slots: Vec<SlotView>,
+}
+
+impl SlotsView {
+    /// One slot's view.
+    pub fn of(&self, slot: Slot) -> Option<&SlotView> {
+        self.slots.iter().find(|view| view.slot == slot)
+    }
+}
+
+/// Which slot has the traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LiveSlot {
+    /// Blue alone, on every balancer.
+    Blue,
+    /// Green alone, on every balancer.
+    Green,
+    /// Both: on their way from one to the other, or the balancers differ.
+    Both,
+    /// No server of either has any.
+    Neither,
+    /// A balancer has not been read.
+    Unknown,
+}
+
+/// One slot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SlotView {
+    /// Which one.
+    pub slot: Slot,
+    /// Whether it has traffic on any balancer; `None` before a reading.
+    pub serves: Option<bool>,
+    /// What stands in it; `None` where nothing does.
+    pub release: Option<ReleaseView>,
+    /// The rollout that began what stands in it, where that is known.
+    pub rollout: Option<RolloutNumber>,
+    /// Instances that are up by the records and whose probe does not fail.
+    pub up: usize,
+    /// Instances of the service.
+    pub needed: usize,
+    /// Its share of traffic in percent as the history intends.
+    pub wanted_percent: Option<f64>,
+    /// As the balancers' effective weights say.
+    pub applied_percent: Option<f64>,
+    /// As counted requests of the last seconds say.
+    pub observed_percent: Option<f64>,
+    /// Until when it is kept for an instant rollback; `None` where it is not.
+    pub warm_until_ms: Option<u64>,
+    /// When all traffic was given to it, where it has it and that is recorded.
+    pub since_ms: Option<u64>,
+    /// The record that gave it.
+    pub record: Option<Seq>,
+    /// Who gave it, where the timeline still says so.
+    pub by: Option<Clean>,
 }
 
 /// The phase, as a word screens show.
@@ -164,6 +272,8 @@ pub enum PhaseView {
     Starting,
     /// Smoke requests are being answered.
     Smoking,
+    /// Verified in the idle slot; a person begins the switch.
+    Ready,
     /// The balancers are being set.
     Shifting,
     /// The new release is watched.
@@ -175,7 +285,7 @@ pub enum PhaseView {
 /// One stage of a rollout.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StageView {
-    /// "Start", "Smoke", "5%", … "Done".
+    /// "Start", "Smoke", "5%", "switch 10%", "batch 1/3", "stop old", "watch".
     pub name: Clean,
     /// How it stands.
     pub state: StageState,
@@ -300,6 +410,9 @@ pub struct InstanceRow {
     pub started_ms: Option<u64>,
     /// Why it is not running or not healthy.
     pub trouble: Option<Clean>,
+    /// Whether a person took it out of traffic.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub out: bool,
 }
 
 /// One metric, canary against stable.
@@ -368,6 +481,37 @@ pub struct RollbackView {
     pub readiness: Clean,
     /// Until when it is warm; `None` when it must be started.
     pub warm_until_ms: Option<u64>,
+}
+
+/// A verified version, and what of it is there already.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReadyView {
+    /// Which version.
+    pub version: Version,
+    /// Its release.
+    pub release: ReleaseId,
+    /// What is known of it.
+    pub ready: Ready,
+    /// Its instances that are up.
+    pub up: usize,
+    /// Until when they are kept; `None` where none is or nobody said.
+    pub warm_until_ms: Option<u64>,
+    /// Whether it was itself rolled back from: no rollback goes there unasked.
+    pub withdrawn: bool,
+}
+
+/// How much of a version is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ready {
+    /// Its instances are up and kept for a while.
+    Warm,
+    /// Instances of it are there.
+    Here,
+    /// Its image was looked up and is pinned; its instances must be started.
+    Pinned,
+    /// It must be started anew; nothing more is known.
+    Anew,
 }
 
 /// A peer the engine depends on.

@@ -53,6 +53,8 @@ pub fn idle() -> Snapshot {
         placements: vec![PlacementView {
             placement: placement(),
             protected: true,
+            strategy: None,
+            slots: None,
             stable: Some(release(1, "v1")),
             rollout: None,
             last: Some(ClosedView {
@@ -80,6 +82,7 @@ pub fn idle() -> Snapshot {
                 readiness: "warm".into(),
                 warm_until_ms: Some(NOW_MS + 1_200_000),
             }),
+            ready: Vec::new(),
             peers: ["balancer host", "runtime host"].map(peer).to_vec(),
         }],
     }
@@ -123,6 +126,7 @@ fn instance(n: u16, role: Role, name: &str, weight: u16) -> InstanceRow {
         pid: Some(900 + u32::from(n)),
         started_ms: Some(NOW_MS - 300_000),
         trouble: None,
+        out: false,
     }
 }
 
@@ -174,6 +178,8 @@ pub fn soaking() -> Snapshot {
         because: "6 of 7 rules satisfied, none broken".into(),
         next: "50 %".into(),
         next_ms: Some(NOW_MS + 108_000),
+        batch: None,
+        outage: None,
     });
     view.traffic = TrafficView {
         wanted_percent: Some(25.0),

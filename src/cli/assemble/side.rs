@@ -2,6 +2,8 @@
 //!
 //! Must not know who may ask for what: that is judged at the door.
 
+mod slots;
+
 use super::World;
 use super::reload::Reload;
 use crate::config::Loaded;
@@ -194,6 +196,11 @@ impl Side {
                 server,
                 from,
             } => self.logs(&placement, &server, from).await,
+            Request::MonitorBlueGreen {
+                placement,
+                blue_id,
+                green_id,
+            } => self.monitor(&placement, [&blue_id, &green_id]).await,
             Request::Unknown => Err("this engine does not know that request".into()),
             Request::TakeOver { balancer, reason } => self.take_over(by, balancer, reason).await,
             Request::Reload { dry_run: true } => self.reload(by, Reload::DryRun).await,
@@ -288,7 +295,49 @@ impl Side {
                 revision,
             },
             CommandRequest::Abort { placement, reason } => Command::Abort { placement, reason },
+            CommandRequest::Restart { placement, reason } => Command::Restart { placement, reason },
+            CommandRequest::Scale {
+                placement,
+                instances,
+                reason,
+            } => Command::Scale {
+                placement,
+                instances,
+                reason,
+            },
+            CommandRequest::Drain {
+                placement,
+                server,
+                reason,
+            } => Command::Drain {
+                placement,
+                server,
+                reason,
+            },
+            CommandRequest::Undrain { placement, server } => Command::Undrain { placement, server },
+            CommandRequest::Drill { placement, reason } => Command::Drill { placement, reason },
             CommandRequest::Note { placement, text } => Command::Note { placement, text },
+            CommandRequest::DeployGreen {
+                placement,
+                version,
+                reason,
+                request_id,
+            } => Command::Deploy {
+                spec: slots::only_with_slots(spec(&placement)?)?,
+                version,
+                reason,
+                request_id,
+            },
+            CommandRequest::SwitchTraffic {
+                placement,
+                green_id,
+                revision,
+            } => slots::switch(
+                &self.handle.snapshots().borrow(),
+                placement,
+                &green_id,
+                revision,
+            )?,
         })
     }
 

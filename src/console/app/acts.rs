@@ -32,16 +32,21 @@ impl App {
     /// Opens the dialog for a verb on what is selected, and asks what it would do.
     pub(super) fn open_dialog(&mut self, verb: Verb, trigger: Key, now_ms: u64) -> Vec<Cmd> {
         let action = match &verb {
-            Verb::Promote(_) => Action::Promote,
-            Verb::Hold | Verb::Resume => Action::Hold,
-            Verb::Abort => Action::Abort,
-            Verb::Rollback(_) => Action::Rollback,
+            Verb::Promote(_) => Some(Action::Promote),
+            Verb::Hold | Verb::Resume => Some(Action::Hold),
+            Verb::Abort => Some(Action::Abort),
+            // The engine knows better which other version there is.
+            Verb::Rollback(Some(_)) => None,
+            Verb::Rollback(None) => Some(Action::Rollback),
+            // And whether it can be done now.
+            Verb::Restart | Verb::Scale(_) | Verb::Drain(_) | Verb::Undrain(_) | Verb::Drill => {
+                None
+            }
         };
-        // The engine knows better which other version there is.
-        let named = matches!(verb, Verb::Rollback(Some(_)));
-        let why = self
-            .why_not(action)
-            .filter(|_| !named || !self.link.connected);
+        let why = match action {
+            Some(action) => self.why_not(action),
+            None => self.cannot_send(),
+        };
         if let Some(why) = why {
             self.toast(why, now_ms);
             return Vec::new();

@@ -1,14 +1,15 @@
 //! Keys → what they mean where they are pressed.
 
 use super::{App, Cmd, ConsoleEnd, CtrlC, Overlay, Page};
-use crate::console::dialog::confirm::{self, Press, Stage};
+use crate::console::dialog::confirm::{self, Press, Stage, Verb};
 use crate::console::dialog::help::Help;
 use crate::console::dialog::palette::{self, Command, Palette, Typed};
 use crate::console::input::{Company, Heard, Key};
 use crate::console::keymap::Action;
-use crate::console::pane::{Pane, fleet};
+use crate::console::pane::{Pane, fleet, instances};
 use crate::console::screen;
 use crate::console::theme::Theme;
+use crate::model::ServerName;
 
 /// How long after a first Ctrl-C a second one leaves.
 const CTRL_C_MS: u64 = 2_000;
@@ -163,6 +164,18 @@ impl App {
             Typed::Stay => {}
             Typed::Enter => match palette::parse(&palette.text) {
                 Ok(Command::Ask(verb)) => return self.open_dialog(verb, Key::Enter, now_ms),
+                Ok(Command::Drain(server)) => match self.named_or_selected(server) {
+                    Ok(server) => {
+                        return self.open_dialog(Verb::Drain(server), Key::Enter, now_ms);
+                    }
+                    Err(why) => palette.trouble = Some(why),
+                },
+                Ok(Command::Undrain(server)) => match self.named_or_selected(server) {
+                    Ok(server) => {
+                        return self.open_dialog(Verb::Undrain(server), Key::Enter, now_ms);
+                    }
+                    Err(why) => palette.trouble = Some(why),
+                },
                 Ok(Command::Note(text)) => return self.note(text, now_ms),
                 Ok(Command::Quit) => return self.quit(),
                 Ok(Command::Theme(name)) => match self.take_theme(&name) {
@@ -286,6 +299,7 @@ impl App {
             Pane::Logs => self.logs.act(action, page),
             Pane::EngineLog => self.engine_log.act(action),
             Pane::Fleet => self.fleet(action),
+            Pane::Instances => self.instances(action, usize::from(page)),
             _ => self.scrolled(action, usize::from(page)),
         };
         if !taken && action == Action::Back {
@@ -326,6 +340,38 @@ impl App {
             .and_then(|snapshot| fleet::neighbour(snapshot, self.selected.as_ref(), by));
         self.select(next);
         true
+    }
+
+    /// Moves the selection among the instances; what is selected is a name.
+    fn instances(&mut self, action: Action, page: usize) -> bool {
+        let page = isize::try_from(page).unwrap_or(1);
+        let by = match action {
+            Action::Up => -1,
+            Action::Down => 1,
+            Action::PageUp => -page,
+            Action::PageDown => page,
+            Action::Top => isize::MIN / 2,
+            Action::Bottom => isize::MAX / 2,
+            _ => return false,
+        };
+        let selected = self.selected_instance().cloned();
+        let view = self.view();
+        self.instance = view.and_then(|view| instances::neighbour(view, selected.as_ref(), by));
+        true
+    }
+
+    /// The instance that was named, else the selected one.
+    ///
+    /// # Errors
+    /// What to type, where neither is there.
+    fn named_or_selected(&self, named: Option<ServerName>) -> Result<ServerName, String> {
+        let there = || self.selected_instance().cloned();
+        named.or_else(there).ok_or_else(|| {
+            let rows = self.view().map(instances::rows).unwrap_or_default();
+            let names: Vec<_> = rows.iter().map(|row| row.server.as_str()).collect();
+            let names = names.join(", ");
+            format!("name an instance, or select one in pane 6; there are: {names}")
+        })
     }
 
     fn scrolled(&mut self, action: Action, page: usize) -> bool {

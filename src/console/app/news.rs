@@ -87,6 +87,7 @@ impl App {
     pub(super) fn select(&mut self, placement: Option<Placement>) {
         if placement != self.selected {
             self.selected = placement;
+            self.instance = None;
             self.logs.clear();
             self.read_to.clear();
         }

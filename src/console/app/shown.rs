@@ -5,7 +5,7 @@ use crate::console::keymap::Action;
 use crate::console::pane::Pane;
 use crate::console::screen::{self, Plan};
 use crate::console::widget::text;
-use crate::model::Role;
+use crate::model::{Role, ServerName};
 use crate::view::snapshot::PlacementView;
 
 impl App {
@@ -27,6 +27,29 @@ impl App {
     /// The selected placement's view.
     pub fn view(&self) -> Option<&PlacementView> {
         self.snapshot.as_ref()?.placement(self.selected.as_ref()?)
+    }
+
+    /// The selected instance, while it is there.
+    pub fn selected_instance(&self) -> Option<&ServerName> {
+        let rows = &self.view()?.instances;
+        let chosen = self.instance.as_ref()?;
+        rows.iter()
+            .map(|row| &row.server)
+            .find(|name| *name == chosen)
+    }
+
+    /// Why nothing at all can be sent; `None` if something can, as far as the screen knows.
+    pub(super) fn cannot_send(&self) -> Option<String> {
+        if !self.link.connected {
+            return Some("not connected to an engine: nothing can be sent".to_owned());
+        }
+        self.only_looks()
+    }
+
+    /// The engine's time as last told; 0 before.
+    pub fn engine_now_ms(&self) -> u64 {
+        let snapshot = self.snapshot.as_ref();
+        snapshot.map_or(0, |snapshot| snapshot.engine.now_ms)
     }
 
     /// Whether logs can be seen and read.
@@ -132,10 +155,7 @@ impl App {
         if !acts {
             return None;
         }
-        if !self.link.connected {
-            return Some("not connected to an engine: nothing can be sent".to_owned());
-        }
-        if let Some(why) = self.only_looks() {
+        if let Some(why) = self.cannot_send() {
             return Some(why);
         }
         let Some(view) = self.view() else {

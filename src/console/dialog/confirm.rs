@@ -12,7 +12,7 @@ pub use guard::{Guard, Press};
 
 use crate::link::wire::{CommandRequest, Reply};
 use crate::model::command::{Answer, PromoteTo};
-use crate::model::{Clean, Placement, RolloutId, RolloutNumber, Version};
+use crate::model::{Clean, Placement, RolloutId, RolloutNumber, ServerName, Version};
 use crate::view::snapshot::RolloutView;
 use crate::view::{Preview, Snapshot, Tier};
 
@@ -28,6 +28,11 @@ pub enum Verb {
     Resume,
     Abort,
     Rollback(Option<Version>),
+    Restart,
+    Scale(u32),
+    Drain(ServerName),
+    Undrain(ServerName),
+    Drill,
 }
 
 impl Verb {
@@ -39,6 +44,11 @@ impl Verb {
             Self::Resume => "resume",
             Self::Abort => "abort",
             Self::Rollback(_) => "rollback",
+            Self::Restart => "restart",
+            Self::Scale(_) => "scale",
+            Self::Drain(_) => "drain",
+            Self::Undrain(_) => "undrain",
+            Self::Drill => "drill",
         }
     }
 
@@ -70,6 +80,25 @@ impl Verb {
             Self::Rollback(to) => CommandRequest::Rollback {
                 placement,
                 to,
+                reason: None,
+            },
+            Self::Restart => CommandRequest::Restart {
+                placement,
+                reason: None,
+            },
+            Self::Scale(instances) => CommandRequest::Scale {
+                placement,
+                instances,
+                reason: None,
+            },
+            Self::Drain(server) => CommandRequest::Drain {
+                placement,
+                server,
+                reason: None,
+            },
+            Self::Undrain(server) => CommandRequest::Undrain { placement, server },
+            Self::Drill => CommandRequest::Drill {
+                placement,
                 reason: None,
             },
         }

@@ -3,14 +3,18 @@
 use super::confirm::Verb;
 use crate::console::input::Key;
 use crate::console::theme::Theme;
-use crate::model::Clean;
 use crate::model::command::PromoteTo;
+use crate::model::{Clean, ServerName};
 
 /// What a line asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// A dialog.
     Ask(Verb),
+    /// A dialog about an instance; the selected one where none is named.
+    Drain(Option<ServerName>),
+    /// The same, for giving its traffic back.
+    Undrain(Option<ServerName>),
     /// A line for the timeline.
     Note(Clean),
     /// Another theme.
@@ -20,7 +24,7 @@ pub enum Command {
 }
 
 /// What can be typed, with what it does.
-pub const COMMANDS: [(&str, &str); 11] = [
+pub const COMMANDS: [(&str, &str); 16] = [
     ("promote", "to the next step"),
     ("promote --full", "to 100 %"),
     ("promote --to N", "to N %"),
@@ -29,6 +33,11 @@ pub const COMMANDS: [(&str, &str); 11] = [
     ("abort", "traffic back to stable"),
     ("rollback", "to the previous verified version"),
     ("rollback --to V", "to version V"),
+    ("restart", "every instance anew, a batch at a time"),
+    ("scale N", "have N instances"),
+    ("drain INSTANCE", "take one out of traffic"),
+    ("undrain INSTANCE", "give its traffic back"),
+    ("drill", "exercise: to the first step and back"),
     ("note TEXT", "write into the timeline"),
     ("theme NAME", "change the theme"),
     ("quit", "leave the console"),
@@ -125,6 +134,16 @@ pub fn parse(line: &str) -> Result<Command, String> {
             Ok(version) => Command::Ask(Verb::Rollback(Some(version))),
             Err(error) => return Err(format!("{error}")),
         },
+        ["restart"] => Command::Ask(Verb::Restart),
+        ["scale", instances] => match instances.parse() {
+            Ok(instances @ 1..) => Command::Ask(Verb::Scale(instances)),
+            _ => return Err("scale takes a number of instances, at least 1".to_owned()),
+        },
+        ["drain"] => Command::Drain(None),
+        ["drain", server] => Command::Drain(Some(instance(server)?)),
+        ["undrain"] => Command::Undrain(None),
+        ["undrain", server] => Command::Undrain(Some(instance(server)?)),
+        ["drill"] => Command::Ask(Verb::Drill),
         ["note", _, ..] => {
             let text = line.trim_start().trim_start_matches("note").trim();
             Command::Note(Clean::new(text))
@@ -136,6 +155,11 @@ pub fn parse(line: &str) -> Result<Command, String> {
             return Err(format!("not a command; there are: {}", known.join(", ")));
         }
     })
+}
+
+fn instance(name: &str) -> Result<ServerName, String> {
+    name.parse()
+        .map_err(|error: <ServerName as std::str::FromStr>::Err| error.to_string())
 }
 
 #[cfg(test)]
@@ -157,8 +181,19 @@ mod tests {
             parse("rollback --to v1"),
             ask(Verb::Rollback(Some(version)))
         );
+        assert_eq!(parse("restart"), ask(Verb::Restart));
+        assert_eq!(parse("scale 4"), ask(Verb::Scale(4)));
+        assert_eq!(parse("drill"), ask(Verb::Drill));
+        assert_eq!(parse("drain"), Ok(Command::Drain(None)));
+        let web1 = "web1".parse().expect("valid");
+        assert_eq!(parse("undrain web1"), Ok(Command::Undrain(Some(web1))));
         for bad in [
             "",
+            "scale",
+            "scale 0",
+            "scale many",
+            "drain a b",
+            "drain $(x)",
             "note",
             "promote --to 0",
             "promote --to 101",

@@ -6,7 +6,7 @@ use crate::console::theme::{Role, Theme};
 use crate::console::widget::text;
 use crate::model::{Placement, Status};
 use crate::view::Snapshot;
-use crate::view::snapshot::PlacementView;
+use crate::view::snapshot::{PhaseView, PlacementView, RolloutView};
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
@@ -45,7 +45,8 @@ pub fn draw(
         super::lines(canvas, inner, vec![line], 0);
         return;
     }
-    let heading = row_of(theme, ["SERVICE", "ENVIRONMENT", "STABLE", "STATE"], cells);
+    let titles = ["SERVICE", "ENVIRONMENT", "STABLE", "ROLLBACK", "STATE"];
+    let heading = row_of(theme, titles, cells);
     let mut lines = vec![Line::styled(heading, theme.style(Role::Muted))];
     let mut at = 0;
     for (n, view) in snapshot.placements.iter().enumerate() {
@@ -59,16 +60,41 @@ pub fn draw(
     super::lines(canvas, inner, lines, top);
 }
 
-fn row_of(theme: &Theme, texts: [&str; 4], cells: usize) -> String {
+/// Cells of the column that says how ready a rollback is; none where the state needs them.
+fn rollback_cells(cells: usize) -> usize {
+    if cells >= 104 { 26 } else { 0 }
+}
+
+fn row_of(theme: &Theme, texts: [&str; 5], cells: usize) -> String {
     let symbols = &theme.symbols;
-    let state = cells.saturating_sub(2 + 22 + 15 + 12);
-    format!(
-        "  {}{}{}{}",
+    let back = rollback_cells(cells);
+    let state = cells.saturating_sub(2 + 22 + 15 + 12 + back);
+    let mut row = format!(
+        "  {}{}{}",
         text::left(texts[0], 21, symbols) + " ",
         text::left(texts[1], 14, symbols) + " ",
         text::left(texts[2], 11, symbols) + " ",
-        text::fit(texts[3], state, symbols),
-    )
+    );
+    if back > 0 {
+        row.push_str(&(text::left(texts[3], back - 1, symbols) + " "));
+    }
+    row.push_str(&text::fit(texts[4], state, symbols));
+    row
+}
+
+/// Where `R` would go and how ready that is, as far as it is known.
+fn readiness(view: &PlacementView) -> String {
+    let Some(back) = &view.rollback else {
+        return "-".to_owned();
+    };
+    match back.warm_until_ms {
+        Some(until_ms) => format!("{} warm to {}", back.version, text::time_of_day(until_ms)),
+        None => {
+            let ready = back.readiness.as_str();
+            let short = ready.split(" (").next().unwrap_or(ready);
+            format!("{} {short}", back.version)
+        }
+    }
 }
 
 fn placement(theme: &Theme, view: &PlacementView, chosen: bool, cells: usize) -> Line<'static> {
@@ -83,6 +109,7 @@ fn placement(theme: &Theme, view: &PlacementView, chosen: bool, cells: usize) ->
         place.service.as_str(),
         place.environment.as_str(),
         stable,
+        &readiness(view),
         "",
     ];
     let row = row_of(theme, texts, cells);
@@ -98,20 +125,32 @@ fn placement(theme: &Theme, view: &PlacementView, chosen: bool, cells: usize) ->
     }
 }
 
+/// `at 25%`, `batch 2/3`, `ready to switch`, `NO SERVICE`.
+fn how_far(view: &PlacementView, open: &RolloutView) -> String {
+    let down = open.outage.is_some_and(|outage| outage.until_ms.is_none());
+    match (open.phase, &open.batch) {
+        (PhaseView::Reverting, _) => "taken back".to_owned(),
+        _ if down => "NO SERVICE".to_owned(),
+        (PhaseView::Ready, _) => "ready to switch".to_owned(),
+        (_, Some(batch)) => format!("batch {}/{}", batch.number, batch.of),
+        _ => format!("at {:.0}%", view.traffic.wanted_percent.unwrap_or(0.0)),
+    }
+}
+
 /// A placement's state in a few words.
 pub fn state(theme: &Theme, view: &PlacementView) -> (String, Style) {
     let symbols = &theme.symbols;
     if let Some(open) = &view.rollout {
-        let share = view.traffic.wanted_percent.unwrap_or(0.0);
         let held = if open.hold.is_some() { " held" } else { "" };
         let (mark, role) = match open.hold {
             Some(_) => (symbols.held, Role::Warn),
             None => (symbols.running, Role::Running),
         };
         let text = format!(
-            "{mark} {} {} at {share:.0}%{held}, {}",
+            "{mark} {} {} {}{held}, {}",
             open.number,
             open.release.version,
+            how_far(view, open),
             open.verdict.word()
         );
         return (text, theme.style(role));

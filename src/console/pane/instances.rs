@@ -4,24 +4,60 @@ use super::{Pane, Slot};
 use crate::console::screen::Canvas;
 use crate::console::theme::{Role, Theme};
 use crate::console::widget::text;
+use crate::model::ServerName;
 use crate::view::snapshot::{InstanceRow, PlacementView, Role as Part};
+use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-/// Draws it; returns how far it can be scrolled.
-pub fn draw(view: &PlacementView, top: usize, canvas: &mut Canvas<'_, '_>, slot: Slot) -> usize {
+/// The rows in the order shown: what is new first.
+pub fn rows(view: &PlacementView) -> Vec<&InstanceRow> {
+    let mut rows: Vec<_> = view.instances.iter().collect();
+    rows.sort_by_key(|row| (order(row.role), row.server.clone()));
+    rows
+}
+
+/// The neighbour of an instance `by` rows away in the order shown; the first one where it is gone.
+pub fn neighbour(
+    view: &PlacementView,
+    selected: Option<&ServerName>,
+    by: isize,
+) -> Option<ServerName> {
+    let rows = rows(view);
+    let at = rows.iter().position(|row| Some(&row.server) == selected);
+    let next = match at {
+        Some(at) => at
+            .saturating_add_signed(by)
+            .min(rows.len().saturating_sub(1)),
+        None => 0,
+    };
+    rows.get(next).map(|row| row.server.clone())
+}
+
+/// Draws it; returns how far it can be scrolled. The selected instance is always in sight.
+pub fn draw(
+    view: &PlacementView,
+    selected: Option<&ServerName>,
+    top: usize,
+    canvas: &mut Canvas<'_, '_>,
+    slot: Slot,
+) -> usize {
     let theme = canvas.theme;
     let healthy = view
         .instances
         .iter()
         .filter(|row| row.healthy == Some(true));
+    let drained = view.instances.iter().filter(|row| row.out).count();
+    let drained = match drained {
+        0 => String::new(),
+        some => format!(", {some} drained"),
+    };
     let state = match view.instances.len() {
         0 => String::new(),
-        all => format!("{}/{all} healthy", healthy.count()),
+        all => format!("{}/{all} healthy{drained}", healthy.count()),
     };
     let inner = super::indent(super::frame(canvas, slot, Pane::Instances, "", &state));
     let cells = usize::from(inner.width);
-    let mut rows: Vec<_> = view.instances.iter().collect();
-    rows.sort_by_key(|row| (order(row.role), row.server.clone()));
+    let rows = rows(view);
     let mut lines = Vec::new();
     if rows.is_empty() {
         lines.push(Line::styled(
@@ -31,7 +67,22 @@ pub fn draw(view: &PlacementView, top: usize, canvas: &mut Canvas<'_, '_>, slot:
     } else {
         lines.push(heading(theme, cells));
     }
-    lines.extend(rows.iter().flat_map(|row| instance(theme, row, cells)));
+    let mut at = None;
+    for row in rows {
+        let mut drawn = instance(theme, row, cells);
+        if Some(&row.server) == selected {
+            at = Some(lines.len() + drawn.len());
+            drawn = drawn
+                .into_iter()
+                .map(|line| line.style(theme.selection()))
+                .collect();
+        }
+        lines.extend(drawn);
+    }
+    let top = match at {
+        Some(at) => at.saturating_sub(usize::from(inner.height)),
+        None => top,
+    };
     super::lines(canvas, inner, lines, top)
 }
 
@@ -94,17 +145,19 @@ fn instance(theme: &Theme, row: &InstanceRow, cells: usize) -> Vec<Line<'static>
         (Some(false), _) => (format!("{} fails", symbols.failed), theme.style(Role::Fail)),
         (None, status) => (status.to_owned(), theme.style(Role::Waiting)),
     };
-    let balancer = match row.balancer.as_str() {
-        "" => "-",
-        word => word,
-    };
     let (server, wide_probe, wide_balancer, _) = narrow(cells);
+    let (balancer, balancer_style) = match (row.out, row.balancer.as_str()) {
+        (true, _) if wide_balancer < 8 => ("out", theme.style(Role::Warn)),
+        (true, _) => ("drained", theme.style(Role::Warn)),
+        (false, "") => ("-", Style::default()),
+        (false, word) => (word, Style::default()),
+    };
     let mut spans = vec![
         Span::styled(text::left(role, 7, symbols), role_style),
         Span::raw(text::left(row.server.as_str(), server - 1, symbols) + " "),
         Span::raw(text::left(row.version.as_str(), 8, symbols) + " "),
         Span::styled(text::left(&probe, wide_probe, symbols), style),
-        Span::raw(text::left(balancer, wide_balancer, symbols)),
+        Span::styled(text::left(balancer, wide_balancer, symbols), balancer_style),
     ];
     let optional = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |v| v.to_string());
     let values = [

@@ -2,11 +2,13 @@
 //! tree with its live values. Without a rollout: what runs, and how the last one ended.
 
 mod idle;
+mod slots;
 
 use super::{Pane, Slot};
 use crate::console::screen::Canvas;
 use crate::console::theme::{Role, Theme};
 use crate::console::widget::{bar::bar, text};
+use crate::model::RolloutKind;
 use crate::model::verdict::{RuleState, VerdictClass};
 use crate::view::snapshot::{
     PlacementView, Role as Part, RolloutView, StageState, StageView, TreeRow,
@@ -41,7 +43,7 @@ pub fn draw(
     };
     let lines = match &view.rollout {
         Some(open) => room.open(view, open, now_ms),
-        None => room.idle(view),
+        None => room.idle(view, now_ms),
     };
     super::lines(canvas, inner, lines, top)
 }
@@ -53,6 +55,12 @@ fn what(open: &RolloutView) -> String {
         open.release.version,
         open.by
     )
+}
+
+/// Cells for the names of stages, with what parts them from the rest.
+fn name_cells(stages: &[StageView]) -> usize {
+    let longest = stages.iter().map(|stage| text::width(stage.name.as_str()));
+    longest.max().map_or(7, |longest| (longest + 1).max(7))
 }
 
 /// A state's symbol, word and style.
@@ -104,9 +112,8 @@ impl Room<'_> {
             }
         };
         gap(&mut lines);
-        lines.extend(self.traffic(view, open));
+        lines.extend(self.flow(view, open, now_ms));
         gap(&mut lines);
-        lines.extend(self.instances(view).filter(|_| !roomy || self.rows < 20));
         lines.extend(self.said(
             "Verdict",
             &format!("{}: {}", open.verdict.word(), open.because),
@@ -129,17 +136,39 @@ impl Room<'_> {
         lines
     }
 
+    /// Where the traffic is, and what stands behind it.
+    fn flow(&self, view: &PlacementView, open: &RolloutView, now_ms: u64) -> Vec<Line<'static>> {
+        let low = self.rows < 12;
+        let mut lines = match &view.slots {
+            Some(slots) if !low => return self.slots(view, slots, now_ms),
+            // A restart moves no traffic between releases.
+            _ if open.kind == RolloutKind::Restart => Vec::new(),
+            _ => self.traffic(view, open),
+        };
+        match (&view.slots, open.outage) {
+            (Some(slots), _) => lines.push(self.colour(view, slots)),
+            (None, Some(outage)) => lines.extend(self.outage(outage, now_ms)),
+            (None, None) => {}
+        }
+        let said_already = low && (view.slots.is_some() || open.outage.is_some());
+        if !said_already && self.rows < 20 {
+            lines.extend(self.instances(view));
+        }
+        lines
+    }
+
     fn stages(&self, stages: &[StageView], now_ms: u64) -> Vec<Line<'static>> {
+        let name_cells = name_cells(stages);
         stages
             .iter()
             .map(|stage| {
                 let (mark, style) = stage_mark(self.theme, stage.state);
-                let name = text::left(stage.name.as_str(), 7, &self.theme.symbols);
+                let name = text::left(stage.name.as_str(), name_cells, &self.theme.symbols);
                 let mut spans = vec![
                     Span::styled(format!("{mark} {name}"), style),
                     Span::styled(stage.detail.to_string(), self.stage_style(stage)),
                 ];
-                spans.extend(self.soak(stage, now_ms));
+                spans.extend(self.soak(stage, 5 + name_cells, now_ms));
                 Line::from(spans)
             })
             .collect()
@@ -153,7 +182,7 @@ impl Room<'_> {
     }
 
     /// How much of a soak is over, as a bar and a clock.
-    fn soak(&self, stage: &StageView, now_ms: u64) -> Vec<Span<'static>> {
+    fn soak(&self, stage: &StageView, before: usize, now_ms: u64) -> Vec<Span<'static>> {
         let (Some(began_ms), Some(length_ms)) = (stage.began_ms, stage.length_ms) else {
             return Vec::new();
         };
@@ -163,7 +192,7 @@ impl Room<'_> {
         }
         let soaked_ms = now_ms.saturating_sub(began_ms);
         let clock = format!("{}/{}", words::clock(soaked_ms), words::clock(length_ms));
-        let used = 12 + text::width(stage.detail.as_str()) + text::width(&clock) + 2;
+        let used = before + text::width(stage.detail.as_str()) + text::width(&clock) + 2;
         let cells = self.cells.saturating_sub(used).min(16);
         let mut spans = vec![Span::raw("  ")];
         if used > self.cells {
@@ -212,14 +241,15 @@ impl Room<'_> {
             )
         };
         if let Some(stage) = stages.iter().rfind(open) {
+            let cells = name_cells(std::slice::from_ref(stage)).max(8) + 1;
             let mut spans = vec![
                 Span::styled(
-                    text::left(stage.name.as_str(), 9, &self.theme.symbols),
+                    text::left(stage.name.as_str(), cells, &self.theme.symbols),
                     self.muted(),
                 ),
                 Span::raw(stage.detail.to_string()),
             ];
-            spans.extend(self.soak(stage, now_ms));
+            spans.extend(self.soak(stage, cells + 3, now_ms));
             lines.push(Line::from(spans));
         }
         lines
@@ -289,10 +319,14 @@ impl Room<'_> {
             ("canary", Part::Canary),
             ("warm", Part::Warm),
         ];
-        let texts: Vec<_> = parts
+        let mut texts: Vec<_> = parts
             .into_iter()
             .filter_map(|(name, part)| Some(format!("{name} {}", count(part)?)))
             .collect();
+        let open = view.rollout.as_ref();
+        if let Some(batch) = open.and_then(|open| open.batch.as_ref()) {
+            texts.push(format!("replaced {}/{}", batch.replaced, batch.instances));
+        }
         (!texts.is_empty()).then(|| {
             Line::from(vec![
                 Span::styled("Healthy  ", self.muted()),

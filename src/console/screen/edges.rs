@@ -9,6 +9,7 @@ use crate::console::theme::{Role, Theme};
 use crate::console::widget::text;
 use crate::model::RolloutKind;
 use crate::view::snapshot::{PhaseView, PlacementView, RolloutView, StageState};
+use crate::view::words;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
@@ -30,7 +31,7 @@ fn row(canvas: &mut Canvas<'_, '_>, area: Rect, left: Vec<Span<'_>>, right: &str
 pub(super) fn header(app: &App, canvas: &mut Canvas<'_, '_>, area: Rect) {
     let theme = canvas.theme;
     let left = match (app.page, app.view()) {
-        (Page::Place, Some(view)) => of_placement(theme, view),
+        (Page::Place, Some(view)) => of_placement(theme, view, app.engine_now_ms()),
         _ => vec![
             Span::styled(" wheelhouse ", theme.style(Role::Title)),
             Span::raw(" fleet"),
@@ -54,7 +55,7 @@ pub(super) fn header(app: &App, canvas: &mut Canvas<'_, '_>, area: Rect) {
     row(canvas, area, left, if fits { both.trim() } else { &time });
 }
 
-fn of_placement(theme: &Theme, view: &PlacementView) -> Vec<Span<'static>> {
+fn of_placement(theme: &Theme, view: &PlacementView, now_ms: u64) -> Vec<Span<'static>> {
     let place = &view.placement;
     let badge = theme.environment(place.environment.as_str(), view.protected);
     let mut spans = vec![
@@ -82,7 +83,7 @@ fn of_placement(theme: &Theme, view: &PlacementView) -> Vec<Span<'static>> {
                 let text = format!(" {} {}", theme.symbols.from, from.version);
                 spans.push(Span::styled(text, theme.style(Role::Stable)));
             }
-            let (word, style) = word(theme, view, open);
+            let (word, style) = word(theme, view, open, now_ms);
             spans.push(Span::raw("  "));
             spans.push(Span::styled(word, style));
             spans.push(Span::styled(
@@ -95,24 +96,40 @@ fn of_placement(theme: &Theme, view: &PlacementView) -> Vec<Span<'static>> {
 }
 
 /// The rollout's state in capitals.
-fn word(theme: &Theme, view: &PlacementView, open: &RolloutView) -> (String, Style) {
-    let share = view.traffic.wanted_percent.unwrap_or(0.0);
-    let kind = match open.kind {
-        RolloutKind::Deploy => "CANARY",
-        RolloutKind::Rollback => "ROLLBACK",
-        RolloutKind::Restart => "RESTART",
-        RolloutKind::Drill => "DRILL",
-    };
-    let text = match open.phase {
-        PhaseView::Starting => "STARTING".to_owned(),
-        PhaseView::Smoking => "SMOKE TEST".to_owned(),
-        PhaseView::Reverting => "TAKING BACK".to_owned(),
-        PhaseView::Shifting | PhaseView::Soaking => format!("{kind} {share:.0}%{}", step(open)),
+fn word(theme: &Theme, view: &PlacementView, open: &RolloutView, now_ms: u64) -> (String, Style) {
+    let kind = kind(view, open);
+    let down = open.outage.filter(|outage| outage.until_ms.is_none());
+    let text = match (open.phase, &open.batch, down) {
+        (PhaseView::Reverting, ..) => "TAKING BACK".to_owned(),
+        (_, _, Some(outage)) => {
+            let so_far = words::clock(now_ms.saturating_sub(outage.since_ms));
+            format!("{kind} NO SERVICE {so_far}")
+        }
+        (PhaseView::Smoking, ..) => "SMOKE TEST".to_owned(),
+        (_, Some(batch), _) => format!("{kind} batch {}/{}", batch.number, batch.of),
+        (PhaseView::Ready, ..) => format!("{kind} READY"),
+        (PhaseView::Starting, ..) if kind == "CANARY" => "STARTING".to_owned(),
+        (PhaseView::Starting, ..) => format!("{kind} STARTING"),
+        (PhaseView::Shifting | PhaseView::Soaking, ..) => {
+            let share = view.traffic.wanted_percent.unwrap_or(0.0);
+            format!("{kind} {share:.0}%{}", step(open))
+        }
     };
     match (&open.hold, open.phase) {
         (_, PhaseView::Reverting) => (text, loud(theme, Role::Fail)),
+        _ if down.is_some() => (text, loud(theme, Role::Fail)),
+        (Some(_), PhaseView::Ready) => (text, loud(theme, Role::Warn)),
         (Some(_), _) => (format!("{text}  HELD"), loud(theme, Role::Warn)),
         (None, _) => (text, theme.style(Role::Running)),
+    }
+}
+
+/// What is done, and for a deploy by which strategy.
+fn kind(view: &PlacementView, open: &RolloutView) -> String {
+    match (open.kind, &view.strategy) {
+        (RolloutKind::Deploy, None) => "CANARY".to_owned(),
+        (RolloutKind::Deploy, Some(strategy)) => strategy.as_str().to_uppercase(),
+        (kind, _) => kind.word().to_uppercase(),
     }
 }
 
@@ -149,6 +166,11 @@ fn matter(app: &App) -> Option<(String, Role)> {
     if let Some(open) = &view.rollout {
         if open.phase == PhaseView::Reverting {
             return Some((format!("TAKING BACK: {}", open.because), Role::Fail));
+        }
+        if open.phase == PhaseView::Ready
+            && let Some(hold) = &open.hold
+        {
+            return Some((format!("READY {}", hold.text), Role::Warn));
         }
         if let Some(hold) = &open.hold {
             let text = hold.text.as_str();

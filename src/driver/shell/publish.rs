@@ -59,7 +59,7 @@ impl<P: Peers> Shell<P> {
 
     fn snapshot(&self) -> Snapshot {
         let state = self.core.acting_state();
-        Snapshot {
+        let mut snapshot = Snapshot {
             engine: EngineView {
                 info: self.info.clone(),
                 now_ms: self.clock.now_ms(),
@@ -72,7 +72,9 @@ impl<P: Peers> Shell<P> {
                 timeline: self.timeline.iter().cloned().collect(),
             },
             placements: view::placements(state, &self.core.world, &self.configured),
-        }
+        };
+        view::name_switchers(&mut snapshot);
+        snapshot
     }
 }
 
