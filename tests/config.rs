@@ -252,14 +252,15 @@ fn the_defaults_that_the_example_shows_are_the_defaults() {
 
 #[test]
 fn the_defaults_of_each_strategy_that_the_example_shows_are_the_defaults() {
-    let shown = example_uncommented();
+    let example = example_uncommented();
+    let from = example.find("\n[blue_green]").expect("documented");
+    let shown = &example[from..];
+    let shown = &shown[..shown.find("\n# ---- ").expect("another section")];
     for word in ["blue-green", "rolling", "recreate"] {
-        let chosen = format!("\nstrategy = \"{word}\"\n");
-        let shown = shown.replacen("\nstrategy = \"canary\"\n", &chosen, 1);
-        let plain = EXAMPLE.replacen("\n#strategy = \"canary\"\n", &chosen, 1);
-        let of = |text: &str| spec(&loaded(text), "web@dev").strategy;
-        assert_eq!(of(&shown), of(&plain));
-        assert_eq!(of(&plain).word(), word);
+        let plain = format!("{SERVICE}strategy = \"{word}\"\n");
+        let chosen = strategy(&plain, "web@dev");
+        assert_eq!(chosen.word(), word);
+        assert_eq!(strategy(&format!("{plain}{shown}"), "web@dev"), chosen);
     }
 }
 

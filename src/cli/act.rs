@@ -286,8 +286,13 @@ fn answered(context: &Context, answer: &Answer) -> Ended {
         Answer::Accepted {
             number, revision, ..
         } => {
+            // Without an open rollout there is none that it concerns.
+            let text = match revision {
+                0 => "accepted".to_owned(),
+                _ => format!("{number} accepted, revision {revision}"),
+            };
             if !context.json {
-                print::line(&format!("{number} accepted, revision {revision}"));
+                print::line(&text);
             }
             Ok(Exit::Done)
         }

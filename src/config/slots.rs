@@ -32,15 +32,16 @@ struct SlotText {
 /// Reads the slots.
 pub(super) fn read(node: &Node, problems: &Problems<'_>) -> SlotsText {
     let reader = Reader::new(node, &SLOTS, problems);
+    let is_table = node.table().is_some();
     SlotsText {
-        blue: slot(&reader, "blue", problems),
-        green: slot(&reader, "green", problems),
+        blue: slot(&reader, "blue", is_table, problems),
+        green: slot(&reader, "green", is_table, problems),
         place: reader.place().clone(),
     }
 }
 
-fn slot(reader: &Reader<'_>, key: &str, problems: &Problems<'_>) -> SlotText {
-    if reader.node(key).is_none() && !reader.mentions(key, &SLOTS) {
+fn slot(reader: &Reader<'_>, key: &str, is_table: bool, problems: &Problems<'_>) -> SlotText {
+    if is_table && !reader.mentions(key, &SLOTS) {
         reader.missing(key, MEND);
     }
     let Some(list) = reader.list(key, MEND) else {
