@@ -24,6 +24,7 @@ mod canary;
 pub mod capacity;
 mod command;
 mod everyday;
+mod evidence;
 mod instance;
 mod recreate;
 mod retire;

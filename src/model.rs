@@ -17,6 +17,7 @@ pub mod ids;
 pub mod input;
 pub mod log_address;
 pub mod metrics;
+mod recorded;
 pub mod role;
 pub mod secret;
 pub mod service;

@@ -8,7 +8,7 @@ use crate::model::container::Container;
 use crate::model::effect::ServerSetting;
 use crate::model::metrics::{MetricsQuestion, MetricsReading};
 use crate::model::service::{Backend, HealthCheck, SmokeTest, Workload};
-use crate::model::world::{BalancerReading, RuntimeReading, SmokeResult};
+use crate::model::world::{BalancerReading, Evidence, RuntimeReading, SmokeResult};
 use crate::model::{Clean, EffectId, Outcome, Placement, ReleaseId, ServerName, ServiceSpec};
 use std::future::Future;
 use std::net::SocketAddr;
@@ -80,6 +80,31 @@ pub struct Start {
     pub keep_running: bool,
 }
 
+/// One instance to be stopped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stop {
+    /// For which placement.
+    pub placement: Placement,
+    /// The server it stands behind.
+    pub server: ServerName,
+    /// Between the polite and the final signal.
+    pub grace_ms: u64,
+    /// Whether it failed: a runtime that can keeps it, stopped, for people to look at.
+    pub failed: bool,
+}
+
+impl Stop {
+    /// Of an instance that did not fail.
+    pub fn of(placement: &Placement, server: &ServerName, grace_ms: u64) -> Self {
+        Self {
+            placement: placement.clone(),
+            server: server.clone(),
+            grace_ms,
+            failed: false,
+        }
+    }
+}
+
 /// Log lines of an instance, bounded, oldest first.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct LogPage {
@@ -118,12 +143,19 @@ pub trait Runtime: Send + Sync {
     fn start(&self, start: Start) -> impl Future<Output = Written<RuntimeReading>> + Send;
 
     /// Stops and forgets the instance behind a server, then reads back. Idempotent.
-    fn stop(
+    fn stop(&self, stop: Stop) -> impl Future<Output = Written<RuntimeReading>> + Send;
+
+    /// Reads what a release's instance behind a server left, also while it still runs and, where
+    /// the runtime keeps it, once it was stopped. `None` when nothing of it is there.
+    ///
+    /// # Errors
+    /// When the runtime cannot be reached.
+    fn evidence(
         &self,
         placement: &Placement,
         server: &ServerName,
-        grace_ms: u64,
-    ) -> impl Future<Output = Written<RuntimeReading>> + Send;
+        release: ReleaseId,
+    ) -> impl Future<Output = Result<Option<Evidence>, ReadError>> + Send;
 
     /// Looks over what a release would need here: its image, the logins for it, room for the
     /// instances behind these servers. The workload has its version filled in. Changes nothing.
@@ -174,16 +206,17 @@ pub trait Metrics: Send + Sync {
     ) -> impl Future<Output = Result<Vec<Clean>, ReadError>> + Send;
 }
 
-/// Our own requests to instances.
+/// Our own checks of instances. Whoever stops waiting for one ends all that it began.
 pub trait Probe: Send + Sync {
     /// Asks one instance whether it is healthy; `Err` says why it is not.
     fn probe(
         &self,
+        server: &ServerName,
         address: SocketAddr,
         check: &HealthCheck,
     ) -> impl Future<Output = Result<(), Clean>> + Send;
 
-    /// Sends one smoke request to one instance.
+    /// Puts one instance to a smoke test, once: further attempts are the caller's.
     fn smoke(
         &self,
         server: &ServerName,

@@ -1,97 +1,90 @@
-//! Our own HTTP requests to instances: health probes and smoke requests.
+//! Our own checks of instances: health probes and smoke tests, over HTTP, TCP or by a program.
 //!
 //! They go straight to the instance, past every balancer, and prove what a balancer's check does
-//! not: that the answer is the expected one. Each opens a fresh connection, follows no redirect
-//! and uses no proxy, so that only the instance itself can pass. Must not know what follows from
-//! a failure.
+//! not: that the answer is the expected one. Must not know what follows from a failure.
 
-use crate::model::service::{HealthCheck, SmokeTest};
+mod command;
+mod http;
+
+use crate::model::service::{CheckKind, HealthCheck, SmokeTest};
 use crate::model::world::SmokeResult;
 use crate::model::{Clean, ServerName};
 use crate::ports::Probe;
-use reqwest::{Client, Method, RequestBuilder, Response, Url, redirect};
-use serde_json::Value;
-use std::collections::BTreeMap;
-use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
-/// Longest body that is read. Health answers are a page at most; an instance that sends more must
-/// not fill the engine's memory.
-pub const BODY_MAX: usize = 64 * 1024;
-
-/// Longest value of an answer that is quoted in a reason, in characters.
-const QUOTE_MAX: usize = 80;
+pub use command::OUTPUT_MAX;
+pub use http::BODY_MAX;
 
 /// Longest reason, in characters.
 const REASON_MAX: usize = 400;
 
-/// Probes over plain HTTP/1.1. Cheap to clone; holds no connections.
+/// Checks instances. Cheap to clone; holds no connections and no processes.
 #[derive(Debug, Clone)]
-pub struct HttpProbe {
-    client: Client,
+pub struct InstanceProbe {
+    client: reqwest::Client,
 }
 
-/// What an answer must be.
-struct Expected<'a> {
-    status: u16,
-    contains: Option<&'a str>,
-    json: &'a BTreeMap<String, Value>,
+/// How a check ended.
+struct Checked {
+    /// HTTP status of the answer, where there was one.
+    status: Option<u16>,
+    result: Result<(), String>,
 }
 
-impl HttpProbe {
+impl InstanceProbe {
     /// Makes a probe; connects to nothing yet.
     pub fn new() -> Self {
-        let client = Client::builder()
-            .no_proxy()
-            .redirect(redirect::Policy::none())
-            .pool_max_idle_per_host(0)
-            .http1_only()
-            // It speaks no TLS; without this the system's certificates would have to be there.
-            .tls_certs_only([])
-            .build()
-            .expect("invariant: a client without TLS and DNS settings can always be built");
-        Self { client }
+        Self {
+            client: http::client(),
+        }
     }
 
-    /// Builds a request to one instance.
-    fn request(&self, method: &str, address: SocketAddr, path: &str) -> Result<Asked, Clean> {
-        let shown = format!("{method} http://{address}{path}");
-        let wrong = |what: &str| Err(reason(&shown, what));
-        let Ok(verb) = Method::from_bytes(method.as_bytes()) else {
-            return wrong("this is no HTTP method; correct it in the configuration");
+    /// Checks one instance, all within the time given; a check that is dropped ends at once.
+    async fn check(
+        &self,
+        kind: &CheckKind,
+        server: &ServerName,
+        address: SocketAddr,
+        timeout_ms: u64,
+    ) -> Checked {
+        let mut status = None;
+        let asked = async {
+            match kind {
+                CheckKind::Tcp => connect(address).await,
+                CheckKind::Command { command } => command::run(command, server, address).await,
+                CheckKind::Http(check) => {
+                    http::ask(&self.client, check, address, &mut status).await
+                }
+            }
         };
-        // Anything else could name another host: "http://127.0.0.1:80" + "@elsewhere/".
-        if !path.starts_with('/') {
-            return wrong("the path must begin with /; correct it in the configuration");
-        }
-        match Url::parse(&format!("http://{address}{path}")) {
-            Ok(url) => Ok(Asked {
-                shown,
-                request: self.client.request(verb, url),
-            }),
-            Err(error) => wrong(&format!("{error}; correct the path in the configuration")),
-        }
+        let result = match timeout(Duration::from_millis(timeout_ms), asked).await {
+            Ok(result) => result,
+            Err(_) => Err(format!("{} within {timeout_ms} ms", late(kind))),
+        };
+        Checked { status, result }
     }
 }
 
-impl Default for HttpProbe {
+impl Default for InstanceProbe {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Probe for HttpProbe {
-    async fn probe(&self, address: SocketAddr, check: &HealthCheck) -> Result<(), Clean> {
-        let expected = Expected {
-            status: check.status,
-            contains: None,
-            json: &check.json,
-        };
-        let asked = self.request("GET", address, &check.path)?;
-        asked.expect(&expected, check.timeout_ms).await
+impl Probe for InstanceProbe {
+    async fn probe(
+        &self,
+        server: &ServerName,
+        address: SocketAddr,
+        check: &HealthCheck,
+    ) -> Result<(), Clean> {
+        let checked = self.check(&check.kind, server, address, check.timeout_ms);
+        let reason = |what| format!("{}: {what}", check.kind.words(address));
+        checked.await.result.map_err(|what| cut(&reason(what)))
     }
 
     async fn smoke(
@@ -101,140 +94,43 @@ impl Probe for HttpProbe {
         test: &SmokeTest,
     ) -> SmokeResult {
         let begun = Instant::now();
-        let expected = Expected {
-            status: test.status,
-            contains: test.contains.as_deref(),
-            json: &test.json,
-        };
-        let result = match self.request(&test.method, address, &test.path) {
-            Ok(asked) => {
-                let asked = asked.with(&test.headers, test.body.as_ref());
-                asked.expect(&expected, test.timeout_ms).await
-            }
-            Err(trouble) => Err(trouble),
-        };
+        let checked = self.check(&test.kind, server, address, test.timeout_ms);
+        let Checked { status, result } = checked.await;
+        let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         SmokeResult {
-            test: test.name.to_string(),
-            server: server.clone(),
-            took_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-            trouble: result.err(),
+            status,
+            trouble: result.err().map(|what| cut(&what)),
+            ..SmokeResult::passed(test, server, took_ms)
         }
     }
 }
 
-/// A request and the words that name it in reasons.
-struct Asked {
-    shown: String,
-    request: RequestBuilder,
+fn cut(reason: &str) -> Clean {
+    Clean::line(reason, REASON_MAX)
 }
 
-impl Asked {
-    fn with(mut self, headers: &BTreeMap<String, String>, body: Option<&String>) -> Self {
-        for (name, value) in headers {
-            self.request = self.request.header(name, value);
-        }
-        if let Some(body) = body {
-            self.request = self.request.body(body.clone());
-        }
-        self
-    }
-
-    /// Sends the request and judges the answer, all within the time given.
-    async fn expect(self, expected: &Expected<'_>, timeout_ms: u64) -> Result<(), Clean> {
-        let Self { shown, request } = self;
-        let exchange = async {
-            let response = request.send().await.map_err(|error| cause(&error))?;
-            judge(response, expected).await
-        };
-        match timeout(Duration::from_millis(timeout_ms), exchange).await {
-            Ok(result) => result.map_err(|what| reason(&shown, &what)),
-            Err(_) => Err(reason(
-                &shown,
-                &format!("no whole answer within {timeout_ms} ms"),
-            )),
-        }
+/// What a check that took too long did not do.
+fn late(kind: &CheckKind) -> &'static str {
+    match kind {
+        CheckKind::Tcp => "not connected",
+        CheckKind::Command { .. } => "it did not end",
+        CheckKind::Http(_) => "no whole answer",
     }
 }
 
-fn reason(shown: &str, what: &str) -> Clean {
-    Clean::line(&format!("{shown}: {what}"), REASON_MAX)
+async fn connect(address: SocketAddr) -> Result<(), String> {
+    let connected = TcpStream::connect(address).await;
+    connected.map(drop).map_err(|error| cause(&error))
 }
 
-/// Judges status, then body; the body is only read where something is expected of it.
-async fn judge(response: Response, expected: &Expected<'_>) -> Result<(), String> {
-    let status = response.status().as_u16();
-    if status != expected.status {
-        return Err(format!("status {status}, expected {}", expected.status));
-    }
-    if expected.contains.is_none() && expected.json.is_empty() {
-        return Ok(());
-    }
-    let body = body(response).await?;
-    judge_body(&body, expected)
-}
-
-async fn body(mut response: Response) -> Result<Vec<u8>, String> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| cause(&error))? {
-        if body.len() + chunk.len() > BODY_MAX {
-            return Err(format!("the body is longer than {BODY_MAX} bytes"));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
-}
-
-fn judge_body(body: &[u8], expected: &Expected<'_>) -> Result<(), String> {
-    if let Some(text) = expected.contains
-        && !String::from_utf8_lossy(body).contains(text)
-    {
-        return Err(format!(
-            "the body does not contain {:?}",
-            quote(text).as_str()
-        ));
-    }
-    if expected.json.is_empty() {
-        return Ok(());
-    }
-    let answer: Value =
-        serde_json::from_slice(body).map_err(|error| format!("the body is no JSON ({error})"))?;
-    for (pointer, wanted) in expected.json {
-        let found = answer.pointer(pointer);
-        if found.is_some_and(|found| same(found, wanted)) {
-            continue;
-        }
-        let found = found.map_or("missing".to_owned(), |value| {
-            quote(&value.to_string()).into()
-        });
-        return Err(format!("{pointer} is {found}, expected {wanted}"));
-    }
-    Ok(())
-}
-
-fn quote(text: &str) -> Clean {
-    Clean::line(text, QUOTE_MAX)
-}
-
-/// Whether two values are equal, numbers by their value: 1 is 1.0.
-fn same(found: &Value, wanted: &Value) -> bool {
-    match (found.as_f64(), wanted.as_f64()) {
-        (Some(found), Some(wanted)) => found == wanted,
-        _ => found == wanted,
-    }
-}
-
-/// The cause at the bottom of an error, without the layers that only repeat the address.
-fn cause(error: &reqwest::Error) -> String {
-    let mut deepest: &dyn Error = error;
-    while let Some(source) = deepest.source() {
-        deepest = source;
-    }
-    match deepest.downcast_ref::<io::Error>().map(io::Error::kind) {
-        Some(io::ErrorKind::ConnectionRefused) => "connection refused".to_owned(),
-        Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => {
+/// A failed connection in plain words.
+fn cause(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
             "the connection was reset".to_owned()
         }
-        _ => deepest.to_string(),
+        _ => error.to_string(),
     }
 }
 

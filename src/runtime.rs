@@ -4,9 +4,9 @@ pub mod docker;
 pub mod host;
 
 use crate::model::service::Workload;
-use crate::model::world::RuntimeReading;
-use crate::model::{Placement, ServerName};
-use crate::ports::{self, LogPage, ReadError, RuntimeLook, Start, Written};
+use crate::model::world::{Evidence, RuntimeReading};
+use crate::model::{Placement, ReleaseId, ServerName};
+use crate::ports::{self, LogPage, ReadError, RuntimeLook, Start, Stop, Written};
 use std::net::SocketAddr;
 
 /// Every runtime this program can drive.
@@ -33,15 +33,22 @@ impl ports::Runtime for Runtime {
         }
     }
 
-    async fn stop(
+    async fn stop(&self, stop: Stop) -> Written<RuntimeReading> {
+        match self {
+            Self::Host(host) => host.stop(stop).await,
+            Self::Docker(docker) => docker.stop(stop).await,
+        }
+    }
+
+    async fn evidence(
         &self,
         placement: &Placement,
         server: &ServerName,
-        grace_ms: u64,
-    ) -> Written<RuntimeReading> {
+        release: ReleaseId,
+    ) -> Result<Option<Evidence>, ReadError> {
         match self {
-            Self::Host(host) => host.stop(placement, server, grace_ms).await,
-            Self::Docker(docker) => docker.stop(placement, server, grace_ms).await,
+            Self::Host(host) => host.evidence(placement, server, release).await,
+            Self::Docker(docker) => docker.evidence(placement, server, release).await,
         }
     }
 

@@ -7,6 +7,7 @@
 
 pub mod discovery;
 pub mod preview;
+mod smoke;
 pub mod snapshot;
 
 mod build;
@@ -26,4 +27,7 @@ pub use foretell::{Asking, foretell};
 pub use preview::{Preview, PreviewLine, Tier};
 pub use slots::name_switchers;
 pub use snapshot::Snapshot;
-pub use timeline::timeline_row;
+pub use timeline::{details, timeline_row};
+
+#[cfg(test)]
+mod tests;

@@ -14,3 +14,6 @@ mod requests;
 
 #[path = "cli/rollout.rs"]
 mod rollout;
+
+#[path = "cli/smoke.rs"]
+mod smoke;

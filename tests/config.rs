@@ -13,7 +13,7 @@ use wheelhouse::config::accepted::TABLES;
 use wheelhouse::config::{
     BalancerSettings, Config, ConfigErrors, FILE_MAX_BYTES, Loaded, Shares, defaults,
 };
-use wheelhouse::model::service::Step;
+use wheelhouse::model::service::{CheckKind, HealthCheck, HttpCheck, SmokeTest, Step};
 use wheelhouse::model::strategy::{Recreate, Rolling, Strategy};
 use wheelhouse::model::{Placement, ServerName, ServiceSpec};
 
@@ -206,6 +206,16 @@ fn the_example_documents_every_accepted_key_and_no_other() {
     }
 }
 
+/// An HTTP check without what the example shows of keys that have no default.
+fn without_extras(kind: &CheckKind) -> HttpCheck {
+    let shown = kind.http().expect("the example's first checks are HTTP");
+    HttpCheck {
+        method: shown.method.clone(),
+        status: shown.status,
+        ..HttpCheck::get(&shown.path)
+    }
+}
+
 #[test]
 fn the_defaults_that_the_example_shows_are_the_defaults() {
     let plain = loaded(EXAMPLE);
@@ -229,15 +239,19 @@ fn the_defaults_that_the_example_shows_are_the_defaults() {
         (shown.runtimes, shown.balancers),
         (real.runtimes, real.balancers)
     );
-    let shown_health = wheelhouse::model::service::HealthCheck {
-        json: BTreeMap::new(),
+    let shown_health = HealthCheck {
+        kind: CheckKind::Http(without_extras(&shown.health.kind)),
         ..shown.health
     };
     assert_eq!(shown_health, defaults::health());
     assert_eq!(real.health, defaults::health());
+    assert_eq!(shown.smoke_timeout_ms, real.smoke_timeout_ms);
     let (shown, real) = (&shown.smoke[0], &real.smoke[0]);
-    assert_eq!((&shown.method, shown.status), (&real.method, real.status));
-    assert_eq!(shown.timeout_ms, real.timeout_ms);
+    let shown = SmokeTest {
+        kind: CheckKind::Http(without_extras(&shown.kind)),
+        ..shown.clone()
+    };
+    assert_eq!(shown, *real);
     assert_eq!(all.config.console(), plain.config.console());
     let lb = all
         .config
@@ -387,6 +401,51 @@ fn where_a_worker_would_listen_is_a_warning() {
     let warnings = loaded(&text).warnings;
     assert_eq!(warnings.len(), 1);
     assert_eq!(warnings[0].key, "service.worker.listen");
+}
+
+// ---- Checks ----
+
+#[test]
+fn every_kind_of_check_is_read() {
+    let loaded = loaded(include_str!("configs/valid/checks.toml"));
+    let web = spec(&loaded, "web@dev");
+    let http = web.health.kind.http().expect("HTTP");
+    assert_eq!(
+        (http.method.as_str(), http.path.as_str()),
+        ("HEAD", "/readyz")
+    );
+    assert_eq!(http.headers["Host"], "web.example");
+    assert_eq!(spec(&loaded, "cache@dev").health.kind, CheckKind::Tcp);
+    let program = |kind: &CheckKind| match kind {
+        CheckKind::Command { command } => command.clone(),
+        other => panic!("{other:?} is no command"),
+    };
+    let jobs = spec(&loaded, "jobs@dev");
+    assert!(program(&jobs.health.kind)[0].ends_with("/check-jobs"));
+    assert_eq!(jobs.smoke_timeout_ms, 5 * 60_000);
+
+    assert_eq!(web.smoke_timeout_ms, 30_000);
+    let [accepts, certificate, resolver, front] = web.smoke.as_slice() else {
+        panic!("four tests");
+    };
+    assert_eq!((&accepts.kind, accepts.critical), (&CheckKind::Tcp, false));
+    assert_eq!(
+        (certificate.attempts, certificate.retry_interval_ms),
+        (3, 500)
+    );
+    let words = program(&certificate.kind);
+    assert!(
+        Path::new(&words[0]).is_absolute(),
+        "a path begins at its file"
+    );
+    assert_eq!(words[1..], ["{address}", "{server}"]);
+    assert_eq!(
+        program(&resolver.kind),
+        ["true"],
+        "a name is looked up in PATH"
+    );
+    let front = front.kind.http().expect("HTTP");
+    assert_eq!(front.matches.as_deref(), Some(r"^ready \d+$"));
 }
 
 // ---- Layers ----

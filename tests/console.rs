@@ -5,5 +5,6 @@ mod console {
     mod fixture;
     mod scene;
     mod screens;
+    mod strategies;
     mod terminal;
 }

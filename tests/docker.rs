@@ -5,16 +5,29 @@
 #[path = "contract/mod.rs"]
 mod contract;
 
+#[path = "support/haproxy.rs"]
+mod haproxy;
 #[path = "support/needs.rs"]
 mod needs;
 
+#[allow(dead_code, reason = "each test binary uses its part")]
+#[path = "rollout/load.rs"]
+mod load;
+#[allow(dead_code, reason = "each test binary uses its part")]
+#[path = "rollout/process.rs"]
+mod process;
+
 #[path = "docker/daemon.rs"]
 mod daemon;
+#[path = "docker/inside.rs"]
+mod inside;
 #[path = "docker/support.rs"]
 mod support;
 
 #[path = "docker/clones.rs"]
 mod clones;
+#[path = "docker/estate.rs"]
+mod estate;
 #[path = "docker/foreign.rs"]
 mod foreign;
 #[path = "docker/frozen.rs"]

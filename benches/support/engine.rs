@@ -28,12 +28,13 @@ use wheelhouse::model::command::{Answer, Command, PromoteTo};
 use wheelhouse::model::entry::{Actor, Shares, WeightReason};
 use wheelhouse::model::input::EngineInfo;
 use wheelhouse::model::service::{HealthCheck, Server, ServiceSpec, SmokeTest, Step, Workload};
-use wheelhouse::model::world::{InstanceView, RuntimeReading, SmokeResult};
+use wheelhouse::model::world::{Evidence, InstanceView, RuntimeReading, SmokeResult};
 use wheelhouse::model::{
-    BalancerName, Clean, Entry, MetricsName, Outcome, Placement, RuntimeName, ServerName, State,
+    BalancerName, Clean, Entry, MetricsName, Outcome, Placement, ReleaseId, RuntimeName,
+    ServerName, State,
 };
 use wheelhouse::ports::{
-    Balancer, LogPage, Probe, ReadError, Runtime, RuntimeLook, Start, Written,
+    Balancer, LogPage, Probe, ReadError, Runtime, RuntimeLook, Start, Stop, Written,
 };
 use wheelhouse::view::snapshot::{PhaseView, PlacementView};
 
@@ -348,12 +349,23 @@ impl Runtime for MadeUp {
         }
     }
 
-    async fn stop(&self, _: &Placement, server: &ServerName, _: u64) -> Written<RuntimeReading> {
-        self.0.lock().expect("nothing panics here").remove(server);
+    async fn stop(&self, stop: Stop) -> Written<RuntimeReading> {
+        let mut all = self.0.lock().expect("nothing panics here");
+        all.remove(&stop.server);
+        drop(all);
         Written {
             outcome: Outcome::Applied,
             reading: Some(self.reading()),
         }
+    }
+
+    async fn evidence(
+        &self,
+        _: &Placement,
+        _: &ServerName,
+        _: ReleaseId,
+    ) -> Result<Option<Evidence>, ReadError> {
+        Ok(None)
     }
 
     async fn inspect(
@@ -373,16 +385,11 @@ impl Runtime for MadeUp {
 struct AlwaysWell;
 
 impl Probe for AlwaysWell {
-    async fn probe(&self, _: SocketAddr, _: &HealthCheck) -> Result<(), Clean> {
+    async fn probe(&self, _: &ServerName, _: SocketAddr, _: &HealthCheck) -> Result<(), Clean> {
         Ok(())
     }
 
     async fn smoke(&self, server: &ServerName, _: SocketAddr, test: &SmokeTest) -> SmokeResult {
-        SmokeResult {
-            test: test.name.to_string(),
-            server: server.clone(),
-            took_ms: 0,
-            trouble: None,
-        }
+        SmokeResult::passed(test, server, 0)
     }
 }

@@ -23,7 +23,7 @@ use crate::model::service::ServiceSpec;
 use crate::model::{
     BalancerName, Clean, Effect, LogAddress, MetricsName, Placement, RuntimeName, State,
 };
-use crate::probe::HttpProbe;
+use crate::probe::InstanceProbe;
 use crate::runtime::Runtime;
 use crate::runtime::docker::DockerRuntime;
 use crate::runtime::host::HostRuntime;
@@ -44,7 +44,7 @@ pub(super) struct World {
     /// Logs of HAProxys, kept while a balancer uses them.
     logs: Arc<BTreeMap<LogAddress, Weak<HttpLog>>>,
     metrics: Arc<BTreeMap<MetricsName, Arc<Prometheus>>>,
-    probe: Arc<HttpProbe>,
+    probe: Arc<InstanceProbe>,
     leases: Arc<Leases>,
     /// What they were made of.
     config: Arc<Config>,
@@ -54,7 +54,7 @@ impl Peers for World {
     type Balancer = Balancer;
     type Runtime = Runtime;
     type Metrics = Prometheus;
-    type Probe = HttpProbe;
+    type Probe = InstanceProbe;
 
     fn balancer(&self, placement: &Placement, name: &BalancerName) -> Option<&Balancer> {
         let key = (placement.clone(), name.clone());
@@ -69,7 +69,7 @@ impl Peers for World {
         self.metrics.get(name).map(|source| &**source)
     }
 
-    fn probe(&self) -> &HttpProbe {
+    fn probe(&self) -> &InstanceProbe {
         &self.probe
     }
 
@@ -145,7 +145,7 @@ impl World {
             runtimes: Arc::new(runtimes),
             balancers: Arc::new(balancers),
             logs: Arc::new(logs),
-            probe: Arc::new(HttpProbe::new()),
+            probe: Arc::new(InstanceProbe::new()),
             leases: Arc::new(Leases::new(
                 config,
                 state_dir,

@@ -9,8 +9,9 @@ use crate::history::{
 };
 use crate::link::wire::{Reply, Request};
 use crate::model::entry::DeploymentRow;
-use crate::model::{Clean, Record, State};
-use crate::view::{timeline_row, words};
+use crate::model::world::Evidence;
+use crate::model::{Clean, Entry, Record, State};
+use crate::view::{details, timeline_row, words};
 use clap::{Args, Subcommand, ValueEnum};
 use std::io::{BufWriter, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -36,6 +37,9 @@ enum HistoryCommand {
     Show {
         /// `#N`, `N` or UUID
         id: String,
+        /// All output that was kept of failed instances, not only its end
+        #[arg(long)]
+        output: bool,
     },
     /// Check every record, projection and checkpoint
     Verify,
@@ -60,12 +64,18 @@ enum Format {
     Jsonl,
 }
 
+/// Lines of a failed instance's output that are shown unasked.
+const OUTPUT_LINES: usize = 20;
+
 pub(super) async fn run(context: &Context, args: HistoryArgs) -> Ended {
     let loaded = context.load()?;
     match args.command {
         None => list(context, &loaded, args.limit).await,
         Some(HistoryCommand::List { limit }) => list(context, &loaded, limit).await,
-        Some(HistoryCommand::Show { id }) => show(context, &loaded, &id).await,
+        Some(HistoryCommand::Show { id, output }) => {
+            let lines_max = if output { usize::MAX } else { OUTPUT_LINES };
+            show(context, &loaded, &id, lines_max).await
+        }
         Some(HistoryCommand::Verify) => verify(context, &loaded),
         Some(HistoryCommand::Backup { file, force }) => {
             let existing = match force {
@@ -134,7 +144,7 @@ pub(super) fn line(row: &DeploymentRow) -> String {
     )
 }
 
-async fn show(context: &Context, loaded: &Loaded, id: &str) -> Ended {
+async fn show(context: &Context, loaded: &Loaded, id: &str, lines_max: usize) -> Ended {
     let (row, records) = match context.connect(loaded).await {
         Ok(client) => match ask(&client, Request::Show { id: id.to_owned() }).await? {
             Reply::Show { row, records } => (row, records),
@@ -156,9 +166,50 @@ async fn show(context: &Context, loaded: &Loaded, id: &str) -> Ended {
                 "  {:>6} {at} {:<8} {}",
                 told.seq, told.actor, told.text
             ));
+            for detail in details(record) {
+                print::line(&format!("{:28}{detail}", ""));
+            }
+        }
+        if let Entry::EvidenceKept { evidence, .. } = &record.entry {
+            let lines = evidence_lines(evidence, lines_max);
+            lines.iter().for_each(|line| print::line(line));
         }
     }
     Ok(Exit::Done)
+}
+
+/// What a failed instance left, with the end of its output.
+fn evidence_lines(evidence: &Evidence, lines_max: usize) -> Vec<String> {
+    let text = |text: &Option<Clean>| text.as_ref().map(ToString::to_string);
+    let words: Vec<_> = evidence.command.iter().map(Clean::as_str).collect();
+    let facts = [
+        ("container", text(&evidence.identity)),
+        ("image", text(&evidence.image)),
+        ("command", (!words.is_empty()).then(|| words.join(" "))),
+        ("started", evidence.started_ms.map(print::date_time)),
+        ("finished", evidence.finished_ms.map(print::date_time)),
+        ("exit code", evidence.exit_code.map(|code| code.to_string())),
+        (
+            "out of memory",
+            evidence.out_of_memory.then(|| "yes".to_owned()),
+        ),
+        ("error", text(&evidence.error)),
+    ];
+    let facts = facts.into_iter();
+    let mut lines: Vec<_> = facts
+        .filter_map(|(name, fact)| Some(format!("         {name:<14}{}", fact?)))
+        .collect();
+    let left_out = evidence.log.len().saturating_sub(lines_max);
+    match (left_out, evidence.log_dropped) {
+        (0, 0) => {}
+        (0, lost) => lines.push(format!(
+            "         | … {lost} lines before these are not here"
+        )),
+        (more, _) => lines.push(format!("         | … {more} lines before these: --output")),
+    }
+    let log = evidence.log.iter().skip(left_out);
+    lines.extend(log.map(|line| format!("         | {line}")));
+    lines
 }
 
 fn shown_by_file(

@@ -185,6 +185,9 @@ fn print_rollout(now_ms: u64, rollout: &RolloutView) {
         .map(|stage| format!("{} {:?} ({})", stage.name, stage.state, stage.detail).to_lowercase())
         .collect();
     print::line(&format!("  stages: {}", stages.join(" > ")));
+    if let Some(warned) = rollout.stages.iter().find(|stage| stage.warns) {
+        print::line(&format!("  !! {}: {}", warned.name, warned.detail));
+    }
     print::line(&format!(
         "  verdict {}: {}",
         rollout.verdict.word(),

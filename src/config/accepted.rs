@@ -52,6 +52,7 @@ pub const SERVICE: Accepted = Accepted {
         "backend",
         "health",
         "smoke",
+        "smoke_timeout",
         "canary",
         "blue_green",
         "rolling",
@@ -99,9 +100,13 @@ pub const CONTAINER: Accepted = Accepted {
 pub const HEALTH: Accepted = Accepted {
     table: "service.*.health",
     keys: &[
+        "kind",
+        "method",
         "path",
+        "headers",
         "status",
         "json",
+        "command",
         "interval",
         "timeout",
         "successes",
@@ -110,11 +115,25 @@ pub const HEALTH: Accepted = Accepted {
     ],
 };
 
-/// One smoke request.
+/// One smoke test.
 pub const SMOKE: Accepted = Accepted {
     table: "service.*.smoke",
     keys: &[
-        "name", "method", "path", "headers", "body", "status", "contains", "json", "timeout",
+        "name",
+        "kind",
+        "critical",
+        "method",
+        "path",
+        "headers",
+        "body",
+        "status",
+        "contains",
+        "matches",
+        "json",
+        "command",
+        "timeout",
+        "attempts",
+        "retry_interval",
     ],
 };
 

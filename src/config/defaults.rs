@@ -1,9 +1,10 @@
 //! What holds where nothing is written. `config.example.toml` documents each of these, and a test
 //! holds the two equal.
 
-use crate::model::service::{AnalysisSettings, CanarySettings, HealthCheck, Step};
+use crate::model::service::{
+    AnalysisSettings, CanarySettings, CheckKind, HealthCheck, HttpCheck, Step,
+};
 use crate::model::strategy::{Recreate, Rolling};
-use std::collections::BTreeMap;
 
 /// Shares of the default steps, in percent.
 pub const STEPS_PERCENT: [u8; 4] = [5, 10, 25, 100];
@@ -20,8 +21,14 @@ pub const INSTANCES: u32 = 2;
 /// Between the polite and the final stop signal.
 pub const STOP_GRACE_MS: u64 = 10_000;
 
-/// For one smoke request.
+/// For one attempt of a smoke test.
 pub const SMOKE_TIMEOUT_MS: u64 = 5_000;
+
+/// Between a smoke test's failed attempt and the next.
+pub const SMOKE_RETRY_INTERVAL_MS: u64 = 2_000;
+
+/// Path of a health check over HTTP.
+pub const HEALTH_PATH: &str = "/healthz";
 
 /// The environment that exists where none is configured.
 pub const ENV: &str = "dev";
@@ -106,9 +113,7 @@ pub fn analysis() -> AnalysisSettings {
 /// services of this kind are usually given.
 pub fn health() -> HealthCheck {
     HealthCheck {
-        path: "/healthz".to_owned(),
-        status: 200,
-        json: BTreeMap::new(),
+        kind: CheckKind::Http(HttpCheck::get(HEALTH_PATH)),
         interval_ms: 2_000,
         timeout_ms: 1_000,
         successes: 2,

@@ -290,6 +290,7 @@ impl Shared<'_> {
             workload: text.workload(kind),
             health: text.health.value,
             smoke: text.smoke,
+            smoke_timeout_ms: text.smoke_timeout_ms,
             canary: text.canary.settings,
             analysis,
             metrics,

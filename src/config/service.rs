@@ -42,6 +42,7 @@ pub(super) struct ServiceText {
     pub(super) health: Located<HealthCheck>,
     pub(super) smoke: Vec<SmokeTest>,
     pub(super) takeover: TakeoverText,
+    pub(super) smoke_timeout_ms: u64,
     pub(super) canary: CanaryText,
     pub(super) analysis: AnalysisText,
 }
@@ -90,6 +91,7 @@ pub(super) fn read(node: &Node, accepted: &Accepted, problems: &Problems<'_>) ->
         let absent = || Node::empty(reader.place().of_key(key));
         reader.node(key).cloned().unwrap_or_else(absent)
     };
+    let smoke_timeout_ms = request::smoke_timeout_ms(&reader);
     ServiceText {
         place: reader.place().clone(),
         has_traffic: has_traffic(&reader),
@@ -111,7 +113,6 @@ pub(super) fn read(node: &Node, accepted: &Accepted, problems: &Problems<'_>) ->
         servers: reader.node("servers").map(|node| servers(node, problems)),
         backend: reader.parsed("backend", "use the name it has in haproxy.cfg"),
         health: request::health(&part("health"), problems),
-        smoke: request::smoke(&reader, problems),
         takeover: TakeoverText {
             kind: takeover::kind(&reader),
             blue_green: takeover::blue_green(&part("blue_green"), problems),
@@ -119,6 +120,8 @@ pub(super) fn read(node: &Node, accepted: &Accepted, problems: &Problems<'_>) ->
             recreate: takeover::recreate(&part("recreate"), problems),
             slots: reader.node("slots").map(|node| slots::read(node, problems)),
         },
+        smoke: request::smoke(&reader, smoke_timeout_ms, problems),
+        smoke_timeout_ms,
         canary: strategy::canary(&part("canary"), problems),
         analysis: strategy::analysis(&part("analysis"), problems),
     }
@@ -181,7 +184,11 @@ fn address(
     }
 }
 
-fn command(reader: &Reader<'_>, problems: &Problems<'_>) -> Option<Located<Vec<String>>> {
+/// A program with its arguments.
+pub(super) fn command(
+    reader: &Reader<'_>,
+    problems: &Problems<'_>,
+) -> Option<Located<Vec<String>>> {
     const MEND: &str = "write program and arguments one by one, \
                         e.g. [\"./app\", \"--port\", \"{port}\"]; no shell is involved";
     let list = reader.list("command", MEND)?;

@@ -3,17 +3,21 @@
 use crate::model::effect::EffectKey;
 use crate::model::input::{Event, Inspection, Observation, RuntimeInspection, Settled};
 use crate::model::metrics::MetricsReading;
-use crate::model::service::Server;
-use crate::model::world::{BalancerReading, RuntimeReading, SmokeReport};
+use crate::model::service::{Server, SmokeTest};
+use crate::model::world::{BalancerReading, RuntimeReading, SmokeReport, SmokeResult};
 use crate::model::{
-    BalancerName, Clean, Effect, MetricsName, Outcome, Placement, RuntimeName, ServiceSpec, Version,
+    BalancerName, Clean, Effect, MetricsName, Outcome, Placement, RuntimeName, ServerName,
+    ServiceSpec, Version,
 };
 use crate::ports::{
-    Balancer, Metrics, NOTE, Probe, ReadError, Runtime, RuntimeLook, Start, Written,
+    Balancer, Metrics, NOTE, Probe, ReadError, Runtime, RuntimeLook, Start, Stop, Written,
 };
+use crate::view::words;
 use futures::future::join_all;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Everything the engine can reach.
 pub trait Peers: Send + Sync + 'static {
@@ -234,16 +238,36 @@ async fn call<P: Peers>(peers: &P, effect: &Effect) -> Ended {
             release,
             check,
         } => {
-            let result = peers.probe().probe(*address, check).await;
+            let begun = Instant::now();
+            let result = peers.probe().probe(server, *address, check).await;
             let seen = Observation::Probe {
                 placement: placement.clone(),
                 server: server.clone(),
                 release: *release,
+                took_ms: Some(since_ms(begun)),
                 result,
             };
             (Outcome::Applied, Some(seen))
         }
         Effect::Smoke { .. } => smoke(peers, effect).await,
+        Effect::ReadEvidence {
+            placement,
+            runtime,
+            server,
+            release,
+        } => {
+            let reading = match peers.runtime(runtime) {
+                Some(peer) => peer.evidence(placement, server, *release).await,
+                None => Err(unknown_peer("runtime", runtime.as_str())),
+            };
+            let seen = Observation::Evidence {
+                placement: placement.clone(),
+                server: server.clone(),
+                release: *release,
+                reading: reading.map_err(|error| error.0),
+            };
+            (Outcome::Applied, Some(seen))
+        }
         Effect::WakeAt { .. } => (Outcome::Applied, None),
     }
 }
@@ -287,8 +311,17 @@ async fn instance<P: Peers>(peers: &P, effect: &Effect) -> Ended {
             placement,
             server,
             grace_ms,
+            failed,
             ..
-        } => peer.stop(&placement, &server, grace_ms).await,
+        } => {
+            peer.stop(Stop {
+                placement,
+                server,
+                grace_ms,
+                failed,
+            })
+            .await
+        }
         _ => return (Outcome::Applied, None),
     };
     (
@@ -303,16 +336,22 @@ async fn smoke<P: Peers>(peers: &P, effect: &Effect) -> Ended {
         placement,
         rollout,
         tests,
+        limit_ms,
         instances,
     } = effect
     else {
         return (Outcome::Applied, None);
     };
+    let begun = Instant::now();
+    let limit = SmokeLimit {
+        until: begun + Duration::from_millis(*limit_ms),
+        ms: *limit_ms,
+    };
     let probe = peers.probe();
     let each = instances.iter().map(|(server, address)| async move {
         let mut results = Vec::with_capacity(tests.len());
         for test in tests {
-            results.push(probe.smoke(server, *address, test).await);
+            results.push(attempts(probe, server, *address, test, limit).await);
         }
         results
     });
@@ -320,12 +359,64 @@ async fn smoke<P: Peers>(peers: &P, effect: &Effect) -> Ended {
     let report = SmokeReport {
         rollout: *rollout,
         results,
+        took_ms: since_ms(begun),
     };
     let seen = Observation::Smoke {
         placement: placement.clone(),
         report,
     };
     (Outcome::Applied, Some(seen))
+}
+
+/// When a smoke run is over, and how long it was given.
+#[derive(Debug, Clone, Copy)]
+struct SmokeLimit {
+    until: Instant,
+    ms: u64,
+}
+
+/// One test on one instance until it passes, its attempts are used up or the run's time is over.
+async fn attempts<P: Probe>(
+    probe: &P,
+    server: &ServerName,
+    address: SocketAddr,
+    test: &SmokeTest,
+    limit: SmokeLimit,
+) -> SmokeResult {
+    let pause = Duration::from_millis(test.retry_interval_ms);
+    let over = format!(
+        "not passed within the smoke run's {}",
+        words::span(limit.ms)
+    );
+    let mut last = SmokeResult {
+        attempts: 0,
+        trouble: Some(Clean::new(&over)),
+        ..SmokeResult::passed(test, server, 0)
+    };
+    for attempt in 1..=test.attempts.max(1) {
+        if attempt > 1 {
+            tokio::time::sleep_until(limit.until.min(Instant::now() + pause)).await;
+        }
+        let begun = Instant::now();
+        if begun >= limit.until {
+            break;
+        }
+        let asked = tokio::time::timeout_at(limit.until, probe.smoke(server, address, test)).await;
+        last = asked.unwrap_or_else(|_| SmokeResult {
+            took_ms: since_ms(begun),
+            trouble: Some(Clean::new(&over)),
+            ..SmokeResult::passed(test, server, 0)
+        });
+        last.attempts = attempt;
+        if last.trouble.is_none() {
+            break;
+        }
+    }
+    last
+}
+
+fn since_ms(begun: Instant) -> u64 {
+    u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 fn unknown_peer(kind: &str, name: &str) -> ReadError {
@@ -413,9 +504,24 @@ fn too_late(effect: &Effect, limit: Duration) -> Ended {
             placement: placement.clone(),
             server: server.clone(),
             release: *release,
+            took_ms: None,
             result: Err(why.clone()),
+        }),
+        Effect::ReadEvidence {
+            placement,
+            server,
+            release,
+            ..
+        } => Some(Observation::Evidence {
+            placement: placement.clone(),
+            server: server.clone(),
+            release: *release,
+            reading: Err(why.clone()),
         }),
         _ => None,
     };
     (Outcome::Unknown { why }, seen)
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,8 +2,8 @@
 
 use super::look::Look;
 use super::{
-    blue_green, canary, command, instance, recreate, retire, revert, rollback, rolling, size,
-    traffic,
+    blue_green, canary, command, evidence, instance, recreate, retire, revert, rollback, rolling,
+    size, traffic,
 };
 use crate::model::state::Phase;
 use crate::model::{Entry, Event, Input, Placement, Refusal, RolloutKind, State, Strategy, World};
@@ -57,6 +57,7 @@ fn one(look: &Look<'_>) -> Vec<Entry> {
         instance::progress,
         rollout,
         size::progress,
+        evidence::progress,
         retire::progress,
     ];
     steps

@@ -3,8 +3,8 @@
 use crate::model::entry::WeightReason;
 use crate::model::service::{Release, ServiceSpec};
 use crate::model::state::{
-    Closed, DriftTold, Hold, HoldReason, Instance, InstanceStatus, Outage, RefusalTold, Requested,
-    WeightIntent,
+    Closed, DriftTold, EvidenceStatus, Hold, HoldReason, Instance, InstanceStatus, Outage,
+    RefusalTold, Requested, WeightIntent,
 };
 use crate::model::{
     Actor, Clean, Entry, Phase, PlacementState, Record, ReleaseId, Rollout, RolloutId, RolloutKind,
@@ -142,6 +142,7 @@ fn fold(place: &mut PlacementState, record: &Record) {
         | Entry::InstanceFound { .. }
         | Entry::InstanceUp { .. }
         | Entry::InstanceFailed { .. }
+        | Entry::EvidenceKept { .. }
         | Entry::DrainBegun { .. }
         | Entry::StopIntended { .. }
         | Entry::InstanceStopped { .. } => fold_instance(place, record),
@@ -302,7 +303,16 @@ fn fold_instance(place: &mut PlacementState, record: &Record) {
                 record,
                 InstanceStatus::Failed { why: why.clone() },
             );
+            set_evidence(place, server, EvidenceStatus::Wanted);
             bump(place);
+        }
+        Entry::EvidenceKept {
+            server, release, ..
+        } => {
+            let there = place.instances.get(server);
+            if there.is_some_and(|there| there.release == *release) {
+                set_evidence(place, server, EvidenceStatus::Kept);
+            }
         }
         Entry::DrainBegun { server, epochs, .. } => {
             set(
@@ -344,6 +354,12 @@ fn set(place: &mut PlacementState, server: &ServerName, record: &Record, status:
     }
 }
 
+fn set_evidence(place: &mut PlacementState, server: &ServerName, evidence: EvidenceStatus) {
+    if let Some(instance) = place.instances.get_mut(server) {
+        instance.evidence = evidence;
+    }
+}
+
 /// Where nothing runs beside the old instances, taking the first of them out ends the service.
 fn begin_outage(place: &mut PlacementState, record: &Record, server: &ServerName) {
     let recreates = matches!(place.spec.strategy, Strategy::Recreate(_));
@@ -378,6 +394,7 @@ fn stand(
         rollout: place.rollout.as_ref().map(|rollout| rollout.number),
         since_ms: record.at_ms,
         status,
+        evidence: EvidenceStatus::None,
     };
     place.instances.insert(server.clone(), instance);
 }

@@ -71,8 +71,8 @@ pub(super) fn bring_up(
     since_ms: u64,
 ) -> Vec<Entry> {
     let release = rollout.release;
-    if since_ms + look.place.spec.health.start_timeout_ms <= look.now_ms {
-        return vec![steps::revert(look, &late(look, rollout), None)];
+    if start_deadline_ms(look, rollout, need, since_ms) <= look.now_ms {
+        return give_up(look, rollout);
     }
     let coming = look.place.servers_of(release).filter(|(_, instance)| {
         matches!(
@@ -86,6 +86,23 @@ pub(super) fn bring_up(
         entries.extend(make_room(look));
     }
     entries
+}
+
+/// Until when the release must be ready for traffic: once all its instances are up, the smoke run
+/// has its own time.
+fn start_deadline_ms(look: &Look<'_>, rollout: &Rollout, need: usize, since_ms: u64) -> u64 {
+    let spec = &look.place.spec;
+    let mine = look.place.servers_of(rollout.release);
+    let up = mine.filter(|(_, instance)| instance.status == InstanceStatus::Up);
+    let smoke_ms = match smokes(look, rollout) && up.count() >= need {
+        true => spec.smoke_timeout_ms,
+        false => 0,
+    };
+    since_ms + spec.health.start_timeout_ms + smoke_ms
+}
+
+fn smokes(look: &Look<'_>, rollout: &Rollout) -> bool {
+    rollout.kind.is_judged() && !look.place.spec.smoke.is_empty()
 }
 
 /// Intends so many more instances of a release, fewer where servers are short.
@@ -138,24 +155,54 @@ fn spread<'a>(look: &Look<'a>, release: ReleaseId, missing: usize) -> Vec<&'a Se
     chosen
 }
 
-pub(super) fn late(look: &Look<'_>, rollout: &Rollout) -> String {
+/// Takes the rollout back for want of time, and with it what is still being started.
+pub(super) fn give_up(look: &Look<'_>, rollout: &Rollout) -> Vec<Entry> {
+    let cause = late(look, rollout);
+    let failed = given_up(look, rollout);
+    failed.chain([steps::revert(look, &cause, None)]).collect()
+}
+
+/// Instances that had all the time there is. A verified release never fails for good.
+fn given_up<'a>(look: &Look<'a>, rollout: &Rollout) -> impl Iterator<Item = Entry> {
+    let release = rollout.release;
+    let seconds = look.place.spec.health.start_timeout_ms / 1_000;
+    let verified = look.place.verified.contains(&release);
+    let starting = look
+        .place
+        .servers_of(release)
+        .filter(move |(_, instance)| instance.status == InstanceStatus::Starting && !verified);
+    starting.map(move |(server, _)| {
+        let why = match waits_for(look, server) {
+            why if why.is_empty() => format!("not healthy within {seconds} s"),
+            why => format!("not healthy within {seconds} s: {why}"),
+        };
+        failed(look, server, Clean::new(&why))
+    })
+}
+
+/// What a starting instance waits for, or why it is not healthy.
+fn waits_for(look: &Look<'_>, server: &ServerName) -> Clean {
+    let waiting = match look.instance(server) {
+        Some(Some(view)) => view.waiting.clone(),
+        _ => None,
+    };
+    let log = look.seen.and_then(|seen| seen.probes.get(server));
+    let trouble = || log.and_then(|log| log.trouble.clone());
+    waiting.or_else(trouble).unwrap_or_default()
+}
+
+fn late(look: &Look<'_>, rollout: &Rollout) -> String {
     let waits: Vec<_> = look
         .place
         .servers_of(rollout.release)
         .filter(|(_, instance)| instance.status == InstanceStatus::Starting)
-        .map(|(server, _)| {
-            let waiting = match look.instance(server) {
-                Some(Some(view)) => view.waiting.clone(),
-                _ => None,
-            };
-            let log = look.seen.and_then(|seen| seen.probes.get(server));
-            let trouble = || log.and_then(|log| log.trouble.clone());
-            let why = waiting.or_else(trouble).unwrap_or_default();
-            format!("{server} {why}")
-        })
+        .map(|(server, _)| format!("{server} {}", waits_for(look, server)))
         .collect();
     let seconds = look.place.spec.health.start_timeout_ms / 1_000;
     match waits.is_empty() {
+        true if smokes(look, rollout) && rollout.smoke.is_none() => {
+            "the smoke tests did not end in time".to_owned()
+        }
         true => format!("no server became free within {seconds} s"),
         false => format!("not healthy within {seconds} s: {}", waits.join(", ")),
     }

@@ -223,6 +223,12 @@ impl<'a> Look<'a> {
         }
     }
 
+    /// How long our own newest probe of an instance took.
+    pub fn probe_ms(&self, server: &ServerName, release: ReleaseId) -> Option<u64> {
+        let log = self.seen?.probes.get(server)?;
+        log.took_ms.filter(|_| log.release == Some(release))
+    }
+
     /// Why an instance that was up is not running, by what the runtime says.
     fn not_running(&self, server: &ServerName, release: ReleaseId) -> Option<Clean> {
         let up = self.place.instances.get(server)?.status == InstanceStatus::Up;

@@ -4,8 +4,8 @@ use crate::model::effect::EffectKey;
 use crate::model::input::{Inspection, Observation, RuntimeInspection, Settled};
 use crate::model::metrics::MetricsReading;
 use crate::model::world::{
-    BalancerReading, BalancerView, PlacementWorld, ProbeLog, RuntimeReading, Sample, ServerView,
-    UsageSample,
+    BalancerReading, BalancerView, Evidence, EvidenceView, PlacementWorld, ProbeLog,
+    RuntimeReading, Sample, ServerView, UsageSample,
 };
 use crate::model::{
     BalancerName, Clean, Event, Input, MetricsName, Outcome, ReleaseId, RuntimeName, ServerName,
@@ -74,6 +74,14 @@ pub fn distrust(world: &mut World, key: &EffectKey) {
                 view.tried_ms = 0;
             }
         }
+        EffectKey::Evidence(placement, server) => {
+            let now_ms = world.now_ms;
+            let place = world.placements.entry(placement.clone()).or_default();
+            if let Some(view) = place.evidence.get_mut(server) {
+                view.tried_ms = now_ms;
+                view.tries += 1;
+            }
+        }
         EffectKey::Probe(..) | EffectKey::Smoke(..) | EffectKey::Metrics(..) => {}
     }
 }
@@ -109,14 +117,26 @@ fn settle(world: &mut World, settled: &Settled, now_ms: u64) {
             placement,
             server,
             release,
+            took_ms,
             result,
         }) => {
             let place = world.placements.entry(placement.clone()).or_default();
-            see_probe(place, server, *release, result, now_ms);
+            let log = place.probes.entry(server.clone()).or_default();
+            see_probe(log, *release, result, now_ms);
+            log.took_ms = *took_ms;
         }
         Some(Observation::Smoke { placement, report }) => {
             let place = world.placements.entry(placement.clone()).or_default();
             place.smoke = Some(report.clone());
+        }
+        Some(Observation::Evidence {
+            placement,
+            server,
+            release,
+            reading,
+        }) => {
+            let place = world.placements.entry(placement.clone()).or_default();
+            see_evidence(place, server, *release, reading, now_ms);
         }
         None => distrust(world, &settled.key),
     }
@@ -269,14 +289,32 @@ fn see_metrics(
     }
 }
 
-fn see_probe(
+fn see_evidence(
     place: &mut PlacementWorld,
     server: &ServerName,
     release: ReleaseId,
-    result: &Result<(), Clean>,
+    reading: &Result<Option<Evidence>, Clean>,
     now_ms: u64,
 ) {
-    let log = place.probes.entry(server.clone()).or_default();
+    let anew = EvidenceView {
+        release,
+        tried_ms: now_ms,
+        tries: 0,
+        found: None,
+    };
+    let view = place.evidence.entry(server.clone());
+    let view = view.or_insert_with(|| anew.clone());
+    if view.release != release {
+        *view = anew;
+    }
+    view.tried_ms = now_ms;
+    match reading {
+        Ok(found) => view.found = Some(found.clone()),
+        Err(_) => view.tries += 1,
+    }
+}
+
+fn see_probe(log: &mut ProbeLog, release: ReleaseId, result: &Result<(), Clean>, now_ms: u64) {
     if log.release != Some(release) {
         *log = ProbeLog {
             release: Some(release),

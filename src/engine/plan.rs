@@ -1,5 +1,6 @@
 //! State and World → what is outstanding. Derived anew each time, so nothing can be forgotten.
 
+use super::evidence;
 use super::look::{Health, Look};
 use super::shares;
 use super::sources;
@@ -190,13 +191,19 @@ fn read_runtime(placement: &Placement, runtime: &RuntimeName) -> Effect {
 }
 
 fn plan_instance(look: &Look<'_>, server: &ServerName, instance: &Instance, agenda: &mut Agenda) {
+    let evidence = evidence::due(look, server, instance);
+    let awaited = evidence.is_some();
+    if let Some((at_ms, effect)) = evidence {
+        agenda.due(at_ms, || effect);
+    }
     match instance.status {
         InstanceStatus::Starting | InstanceStatus::Up => {
             plan_start(look, server, instance, agenda);
             plan_probe(look, server, instance, agenda);
         }
         InstanceStatus::Stopping => {
-            if matches!(look.instance(server), Some(Some(_))) && look.is_out_of_traffic(server) {
+            let there = matches!(look.instance(server), Some(Some(_)));
+            if there && !awaited && look.is_out_of_traffic(server) {
                 agenda.safely(stop(look, server, instance));
             }
         }
@@ -260,6 +267,7 @@ fn stop(look: &Look<'_>, server: &ServerName, instance: &Instance) -> Option<Eff
         runtime: look.place.spec.runtime_of(server)?.clone(),
         server: server.clone(),
         grace_ms: workload.stop_grace_ms,
+        failed: !instance.evidence.is_none(),
     })
 }
 
@@ -287,7 +295,7 @@ fn plan_probe(look: &Look<'_>, server: &ServerName, instance: &Instance, agenda:
             server: server.clone(),
             address,
             release: instance.release,
-            check: check.clone(),
+            check: Box::new(check.clone()),
         }
     });
 }
@@ -297,7 +305,7 @@ fn probed_ms(look: &Look<'_>, server: &ServerName, release: ReleaseId) -> Option
     (log.release == Some(release)).then_some(log.last_ms)
 }
 
-/// The smoke requests go out once every new instance is healthy.
+/// The smoke tests are made once every new instance is healthy.
 fn plan_smoke(look: &Look<'_>, agenda: &mut Agenda) {
     let Some(rollout) = &look.place.rollout else {
         return;
@@ -324,6 +332,7 @@ fn plan_smoke(look: &Look<'_>, agenda: &mut Agenda) {
             placement: look.placement.clone(),
             rollout: rollout.id,
             tests: tests.clone(),
+            limit_ms: look.place.spec.smoke_timeout_ms,
             instances,
         };
         agenda.now(Direction::Safe, effect);

@@ -182,6 +182,7 @@ impl Stage {
                 placement: placement.clone(),
                 server: server.clone(),
                 release: *release,
+                took_ms: None,
                 result: Ok(()),
             },
             Effect::Smoke {
@@ -189,24 +190,33 @@ impl Stage {
                 rollout,
                 tests,
                 instances,
+                ..
             } => {
-                let results = tests.iter().flat_map(|test| {
-                    instances.keys().map(|server| SmokeResult {
-                        test: test.name.to_string(),
-                        server: server.clone(),
-                        took_ms: 0,
-                        trouble: None,
-                    })
-                });
+                let passed = |test| move |server| SmokeResult::passed(test, server, 0);
+                let results = tests
+                    .iter()
+                    .flat_map(|test| instances.keys().map(passed(test)));
                 let report = SmokeReport {
                     rollout: *rollout,
                     results: results.collect(),
+                    took_ms: 0,
                 };
                 Observation::Smoke {
                     placement: placement.clone(),
                     report,
                 }
             }
+            Effect::ReadEvidence {
+                placement,
+                server,
+                release,
+                ..
+            } => Observation::Evidence {
+                placement: placement.clone(),
+                server: server.clone(),
+                release: *release,
+                reading: Ok(None),
+            },
             Effect::WakeAt { .. } => unreachable!("invariant: timers have no key"),
         }
     }

@@ -161,7 +161,7 @@ impl<'a> Batch<'a> {
     fn replace(&self, since_ms: u64) -> Vec<Entry> {
         let (look, rollout) = (self.look, self.rollout);
         if since_ms + self.settings.progress_deadline_ms <= look.now_ms {
-            return vec![steps::revert(look, &instance::late(look, rollout), None)];
+            return instance::give_up(look, rollout);
         }
         if rollout.hold.is_some() || look.out_of_sight().is_some() {
             return Vec::new();

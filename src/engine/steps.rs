@@ -18,7 +18,7 @@ pub(super) enum Ready {
     Not(Vec<Entry>),
 }
 
-/// Brings up so many instances beside the old ones, has them answer the smoke requests, and looks
+/// Brings up so many instances beside the old ones, puts them to the smoke tests, and looks
 /// whether nothing stands in the way of the first weight.
 pub(super) fn stand_beside(
     look: &Look<'_>,
@@ -70,7 +70,7 @@ fn raise(look: &Look<'_>, rollout: &Rollout, percent: u8, reason: WeightReason) 
     }
 }
 
-/// Takes in a smoke run; one failed request ends the rollout before it had traffic.
+/// Takes in a smoke run; one failed critical test ends the rollout before it had traffic.
 fn smoke(look: &Look<'_>, rollout: &Rollout) -> Vec<Entry> {
     let report = look.seen.and_then(|seen| seen.smoke.as_ref());
     let Some(report) = report.filter(|report| report.rollout == rollout.id) else {
@@ -84,7 +84,7 @@ fn smoke(look: &Look<'_>, rollout: &Rollout) -> Vec<Entry> {
         placement,
         report: report.clone(),
     }];
-    let failed = report.results.iter().find_map(|result| {
+    let failed = report.failures().find_map(|result| {
         let why = result.trouble.as_ref()?;
         Some(format!(
             "smoke test {} failed on {}: {why}",

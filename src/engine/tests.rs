@@ -5,6 +5,8 @@ mod estate;
 mod evidence;
 mod field;
 mod found;
+mod left;
 mod metrics;
+mod smoke;
 pub(crate) mod stage;
 mod strategies;

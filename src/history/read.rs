@@ -9,10 +9,13 @@ use super::project::Row;
 use super::{rows, schema, start};
 use crate::model::entry::DeploymentRow;
 use crate::model::state::Requested;
-use crate::model::{Clean, Record, RequestId, RolloutId, RolloutNumber, Seq, State};
+use crate::model::{Clean, Entry, Record, RequestId, RolloutId, RolloutNumber, Seq, State};
 use rusqlite::Connection;
 use std::path::Path;
 use std::str::FromStr;
+
+/// Records of evidence read after a rollout's end: more than its instances can leave.
+const LATE_EVIDENCE_MAX: u32 = 256;
 
 /// A rollout as people name it: `#1841`, `1841` or its UUID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +104,10 @@ impl HistoryReader {
         };
         let to = row.finished_seq.unwrap_or(i64::MAX as u64);
         let mut records = self.stored(row.started_seq, to, u32::MAX)?;
+        records.extend(self.evidence(to)?.into_iter().filter(|record| {
+            let number = Some(row.shown.number);
+            matches!(&record.entry, Entry::EvidenceKept { rollout, .. } if *rollout == number)
+        }));
         records.retain(|record| {
             record.entry.placement().is_some_and(|placement| {
                 placement.service.as_str() == row.shown.service
@@ -175,6 +182,22 @@ impl HistoryReader {
         found
             .map(|rows| rows.into_iter().next())
             .map_err(sqlite("find a deployment"))
+    }
+
+    /// Evidence that was recorded after this record: a rollout that is over may still be waiting
+    /// for its own.
+    fn evidence(&self, after: Seq) -> Result<Vec<Record>, HistoryError> {
+        let read = || {
+            let mut statement = self.connection.prepare_cached(&format!(
+                "SELECT {} FROM events WHERE seq > ?1 AND kind = 'evidence_kept' ORDER BY seq
+                 LIMIT {LATE_EVIDENCE_MAX}",
+                Stored::COLUMNS
+            ))?;
+            let rows = statement.query_map([after], Stored::from_row)?;
+            rows.map(|stored| stored.map(|stored| stored.record()))
+                .collect::<rusqlite::Result<Vec<Record>>>()
+        };
+        read().map_err(sqlite("read records"))
     }
 
     fn stored(&self, from: Seq, to: Seq, limit: u32) -> Result<Vec<Record>, HistoryError> {

@@ -75,16 +75,18 @@ pub enum Effect {
         /// The release it is meant to be.
         release: ReleaseId,
         /// What to ask.
-        check: HealthCheck,
+        check: Box<HealthCheck>,
     },
-    /// Send the smoke requests to each instance.
+    /// Put each instance to the smoke tests.
     Smoke {
         /// For which placement.
         placement: Placement,
         /// For which rollout.
         rollout: RolloutId,
-        /// What to send.
+        /// What to ask.
         tests: Vec<SmokeTest>,
+        /// For all of them together; what is not over then has failed.
+        limit_ms: u64,
         /// To whom.
         instances: BTreeMap<ServerName, SocketAddr>,
     },
@@ -131,6 +133,20 @@ pub enum Effect {
         server: ServerName,
         /// Between the polite and the final signal.
         grace_ms: u64,
+        /// Whether it failed: what it leaves is kept for a while where the runtime can.
+        #[serde(default)]
+        failed: bool,
+    },
+    /// Read what a failed instance left.
+    ReadEvidence {
+        /// For which placement.
+        placement: Placement,
+        /// Where it ran.
+        runtime: RuntimeName,
+        /// The server it stood behind.
+        server: ServerName,
+        /// The release it was of.
+        release: ReleaseId,
     },
     /// Wake the engine at this time.
     WakeAt {
@@ -155,6 +171,8 @@ pub enum EffectKey {
     Probe(Placement, ServerName),
     /// A placement's smoke run.
     Smoke(Placement),
+    /// What one failed instance left.
+    Evidence(Placement, ServerName),
 }
 
 impl Effect {
@@ -181,6 +199,9 @@ impl Effect {
                 placement, server, ..
             } => EffectKey::Probe(placement.clone(), server.clone()),
             Self::Smoke { placement, .. } => EffectKey::Smoke(placement.clone()),
+            Self::ReadEvidence {
+                placement, server, ..
+            } => EffectKey::Evidence(placement.clone(), server.clone()),
             Self::WakeAt { .. } => return None,
         })
     }
@@ -209,12 +230,8 @@ impl Effect {
             Self::StartInstance { .. } => 10_000,
             Self::StopInstance { grace_ms, .. } => grace_ms + 5_000,
             Self::Probe { check, .. } => check.timeout_ms,
-            Self::Smoke {
-                tests, instances, ..
-            } => {
-                let all: u64 = tests.iter().map(|test| test.timeout_ms).sum();
-                all * instances.len() as u64
-            }
+            Self::Smoke { limit_ms, .. } => limit_ms + SMOKE_MARGIN_MS,
+            Self::ReadEvidence { .. } => EVIDENCE_DEADLINE_MS,
             Self::WakeAt { .. } => 0,
         }
     }
@@ -222,6 +239,12 @@ impl Effect {
 
 /// For one write to a balancer with its read-back.
 pub const BALANCER_DEADLINE_MS: u64 = 1_000;
+
+/// For a smoke run to report what its limit left undone.
+const SMOKE_MARGIN_MS: u64 = 1_000;
+
+/// For what a failed instance left, its output among it.
+pub const EVIDENCE_DEADLINE_MS: u64 = 5_000;
 
 /// For everything one judgement asks of a source of metrics.
 pub const METRICS_DEADLINE_MS: u64 = 10_000;

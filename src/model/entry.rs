@@ -6,7 +6,7 @@ use super::input::EngineInfo;
 use super::service::ServiceSpec;
 use super::state::{HoldReason, RolloutKind, Status};
 use super::verdict::Verdict;
-use super::world::SmokeReport;
+use super::world::{Evidence, SmokeReport};
 use super::{
     BalancerName, Clean, EffectId, Placement, Release, ReleaseId, RequestId, RolloutId,
     RolloutNumber, Seq, ServerName, Version,
@@ -168,7 +168,20 @@ pub enum Entry {
         /// Why.
         why: Clean,
     },
-    /// The smoke requests were answered.
+    /// What a failed instance left was read.
+    EvidenceKept {
+        /// Where.
+        placement: Placement,
+        /// Behind which server it stood.
+        server: ServerName,
+        /// Of which release.
+        release: ReleaseId,
+        /// The rollout it was begun for.
+        rollout: Option<RolloutNumber>,
+        /// What it left.
+        evidence: Box<Evidence>,
+    },
+    /// The smoke tests were made.
     SmokeFinished {
         /// Where.
         placement: Placement,
@@ -402,6 +415,7 @@ impl Entry {
             Self::InstanceFound { .. } => "instance_found",
             Self::InstanceUp { .. } => "instance_up",
             Self::InstanceFailed { .. } => "instance_failed",
+            Self::EvidenceKept { .. } => "evidence_kept",
             Self::SmokeFinished { .. } => "smoke_finished",
             Self::WeightIntended { .. } => "weight_intended",
             Self::WeightSettled { .. } => "weight_settled",
@@ -440,6 +454,7 @@ impl Entry {
             | Self::InstanceFound { placement, .. }
             | Self::InstanceUp { placement, .. }
             | Self::InstanceFailed { placement, .. }
+            | Self::EvidenceKept { placement, .. }
             | Self::SmokeFinished { placement, .. }
             | Self::WeightIntended { placement, .. }
             | Self::WeightSettled { placement, .. }

@@ -4,7 +4,7 @@ use super::command::{Command, Refusal};
 use super::container::Container;
 use super::effect::EffectKey;
 use super::metrics::MetricsReading;
-use super::world::{BalancerReading, RuntimeReading, SmokeReport};
+use super::world::{BalancerReading, Evidence, RuntimeReading, SmokeReport};
 use super::{
     Actor, BalancerName, Clean, EffectId, Entry, MetricsName, Placement, ReleaseId, RolloutId,
     RuntimeName, Seq, ServerName,
@@ -213,6 +213,8 @@ pub enum Observation {
         server: ServerName,
         /// The release it is meant to be.
         release: ReleaseId,
+        /// How long it took; `None` when it was given up from outside.
+        took_ms: Option<u64>,
         /// Whether it is healthy, else why not.
         result: Result<(), Clean>,
     },
@@ -222,5 +224,16 @@ pub enum Observation {
         placement: Placement,
         /// What it found.
         report: SmokeReport,
+    },
+    /// What a failed instance left.
+    Evidence {
+        /// Whose.
+        placement: Placement,
+        /// The server it stood behind.
+        server: ServerName,
+        /// The release it was of.
+        release: ReleaseId,
+        /// What it left, `None` when there is nothing of it; or why that could not be read.
+        reading: Result<Option<Evidence>, Clean>,
     },
 }

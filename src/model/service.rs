@@ -3,9 +3,10 @@
 
 use super::container::Container;
 use super::metrics::MetricsSource;
+use super::recorded::{is_one, is_yes, is_zero, one, yes};
 use super::strategy::Strategy;
 use super::{BalancerName, Name, Placement, ReleaseId, RuntimeName, ServerName, Version};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
@@ -29,8 +30,14 @@ pub struct ServiceSpec {
     pub workload: Workload,
     /// When an instance counts as healthy.
     pub health: HealthCheck,
-    /// Requests a new release must answer before it gets traffic.
+    /// Tests a new release must pass before it gets traffic.
     pub smoke: Vec<SmokeTest>,
+    /// For all of them together, with their attempts.
+    #[serde(
+        default = "smoke_timeout_ms",
+        skip_serializing_if = "is_smoke_timeout_ms"
+    )]
+    pub smoke_timeout_ms: u64,
     /// How a new release takes over from the old one.
     #[serde(default, skip_serializing_if = "Strategy::is_canary")]
     pub strategy: Strategy,
@@ -43,6 +50,17 @@ pub struct ServiceSpec {
     pub metrics: Vec<MetricsSource>,
     /// SHA-256 (hex) of the configuration this came from.
     pub config_hash: String,
+}
+
+/// For a smoke run where nothing else is written.
+pub const SMOKE_TIMEOUT_MS: u64 = 5 * 60_000;
+
+fn smoke_timeout_ms() -> u64 {
+    SMOKE_TIMEOUT_MS
+}
+
+fn is_smoke_timeout_ms(ms: &u64) -> bool {
+    *ms == SMOKE_TIMEOUT_MS
 }
 
 impl ServiceSpec {
@@ -150,11 +168,7 @@ impl Workload {
     pub fn of_instance(&self, server: &ServerName, address: SocketAddr) -> Self {
         let container = self.container.as_ref();
         let at = container.map_or(address, |container| container.listens(address));
-        let fill = |text: &String| {
-            text.replace("{port}", &at.port().to_string())
-                .replace("{address}", &at.to_string())
-                .replace("{server}", server.as_str())
-        };
+        let fill = |text: &String| fill_in(text, server, at);
         let variable = |(name, value): (&String, &String)| (name.clone(), fill(value));
         Self {
             command: self.command.iter().map(fill).collect(),
@@ -180,15 +194,12 @@ pub struct Release {
     pub created_ms: u64,
 }
 
-/// When an instance is healthy: an HTTP answer, and named values in its JSON body.
+/// When an instance is healthy, and how often it is asked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HealthCheck {
-    /// Path asked of the instance.
-    pub path: String,
-    /// Expected status.
-    pub status: u16,
-    /// JSON pointer → expected value, e.g. `/checks/database` → `"ok"`.
-    pub json: BTreeMap<String, serde_json::Value>,
+    /// What is asked of it.
+    #[serde(flatten, serialize_with = "recorded_health")]
+    pub kind: CheckKind,
     /// Between two probes of one instance while a rollout is open.
     pub interval_ms: u64,
     /// For one probe.
@@ -201,27 +212,163 @@ pub struct HealthCheck {
     pub start_timeout_ms: u64,
 }
 
-/// One request a new release must answer before it gets traffic.
+/// Writes what a health check asks as it was recorded when a path, a status and JSON were all it
+/// had: what came later stands there only where it is set.
+fn recorded_health<S: Serializer>(kind: &CheckKind, serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Recorded<'a> {
+        path: &'a str,
+        status: u16,
+        json: &'a BTreeMap<String, serde_json::Value>,
+        #[serde(skip_serializing_if = "is_get")]
+        method: &'a str,
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        headers: &'a BTreeMap<String, String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        body: &'a Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        contains: &'a Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        matches: &'a Option<String>,
+    }
+    match kind {
+        CheckKind::Http(check) => Recorded {
+            path: &check.path,
+            status: check.status,
+            json: &check.json,
+            method: &check.method,
+            headers: &check.headers,
+            body: &check.body,
+            contains: &check.contains,
+            matches: &check.matches,
+        }
+        .serialize(serializer),
+        other => other.serialize(serializer),
+    }
+}
+
+/// One test that every instance of a new release is put to before it gets traffic.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SmokeTest {
     /// What people call it.
     pub name: Name,
+    /// Whether its failure ends the rollout; else it is recorded and shown as a warning.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub critical: bool,
+    /// What is asked of each instance.
+    #[serde(flatten)]
+    pub kind: CheckKind,
+    /// For one attempt.
+    pub timeout_ms: u64,
+    /// How often it is tried until it passes, 1–10.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub attempts: u32,
+    /// Between a failed attempt and the next.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub retry_interval_ms: u64,
+}
+
+/// What is asked of an instance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum CheckKind {
+    /// That it takes a TCP connection.
+    Tcp,
+    /// That a program, run by the engine, ends with exit code 0.
+    Command {
+        /// Program and arguments, no shell; `{address}`, `{port}` and `{server}` are filled in per
+        /// instance.
+        command: Vec<String>,
+    },
+    /// An answer to an HTTP request. It is written without a kind, as it was before there were
+    /// others.
+    #[serde(untagged)]
+    Http(HttpCheck),
+}
+
+impl CheckKind {
+    /// The request, where it is one over HTTP.
+    pub fn http(&self) -> Option<&HttpCheck> {
+        match self {
+            Self::Http(check) => Some(check),
+            Self::Tcp | Self::Command { .. } => None,
+        }
+    }
+
+    /// What is done to an instance at an address, in words: `GET http://127.0.0.1:18001/healthz`.
+    pub fn words(&self, address: SocketAddr) -> String {
+        match self {
+            Self::Tcp => format!("connect to {address}"),
+            Self::Command { command } => {
+                let program = command.first().map_or("", String::as_str);
+                format!("run {program} for {address}")
+            }
+            Self::Http(check) => format!("{} http://{address}{}", check.method, check.path),
+        }
+    }
+}
+
+/// An HTTP request, and what its answer must be.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HttpCheck {
     /// HTTP method.
+    #[serde(default = "get")]
     pub method: String,
-    /// Path asked of each instance.
+    /// Path with its query.
     pub path: String,
     /// Request headers.
+    #[serde(default)]
     pub headers: BTreeMap<String, String>,
     /// Request body.
+    #[serde(default)]
     pub body: Option<String>,
     /// Expected status.
     pub status: u16,
     /// Text the body must contain.
+    #[serde(default)]
     pub contains: Option<String>,
-    /// JSON pointer → expected value.
+    /// Regular expression that must match somewhere in the body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matches: Option<String>,
+    /// JSON pointer → expected value, e.g. `/checks/database` → `"ok"`.
     pub json: BTreeMap<String, serde_json::Value>,
-    /// For one request.
-    pub timeout_ms: u64,
+}
+
+impl HttpCheck {
+    /// GET on a path; any answer with status 200 passes.
+    pub fn get(path: &str) -> Self {
+        Self {
+            method: get(),
+            path: path.to_owned(),
+            headers: BTreeMap::new(),
+            body: None,
+            status: 200,
+            contains: None,
+            matches: None,
+            json: BTreeMap::new(),
+        }
+    }
+
+    /// Whether anything is expected of the body.
+    pub fn reads_body(&self) -> bool {
+        self.contains.is_some() || self.matches.is_some() || !self.json.is_empty()
+    }
+}
+
+/// What differs between instances, filled in: `{address}`, `{port}` and `{server}`. Other braces
+/// stay.
+pub fn fill_in(text: &str, server: &ServerName, address: SocketAddr) -> String {
+    text.replace("{port}", &address.port().to_string())
+        .replace("{address}", &address.to_string())
+        .replace("{server}", server.as_str())
+}
+
+fn get() -> String {
+    "GET".to_owned()
+}
+
+fn is_get(method: &str) -> bool {
+    method == "GET"
 }
 
 /// One canary step.
@@ -317,5 +464,72 @@ mod tests {
             ["--at 127.0.0.1:18001 -p 18001 web1 {\"json\":1}"]
         );
         assert_eq!(filled.env["ME"], "web1");
+    }
+
+    /// As they were recorded before there were kinds.
+    const OLD_HEALTH: &str = r#"{"path":"/healthz","status":200,"json":{"/checks/database":"ok"},
+        "interval_ms":2000,"timeout_ms":1000,"successes":2,"failures":3,"start_timeout_ms":60000}"#;
+    const OLD_SMOKE: &str = r#"{"name":"home","method":"POST","path":"/","headers":{"a":"b"},
+        "body":"{}","status":201,"contains":"ok","json":{"/n":1},"timeout_ms":1000}"#;
+
+    #[test]
+    fn checks_recorded_before_there_were_kinds_are_http() {
+        let health: HealthCheck = serde_json::from_str(OLD_HEALTH).expect("a check");
+        let http = health.kind.http().expect("HTTP");
+        assert_eq!((http.method.as_str(), http.status), ("GET", 200));
+        assert_eq!(http.json["/checks/database"], "ok");
+        assert_eq!(health.start_timeout_ms, 60_000);
+        let old = OLD_HEALTH.replace(['\n', ' '], "");
+        let written = serde_json::to_string(&health).expect("JSON");
+        assert_eq!(written, old, "an old shape is written as it was");
+        let smoke: SmokeTest = serde_json::from_str(OLD_SMOKE).expect("a test");
+        let http = smoke.kind.http().expect("HTTP");
+        assert_eq!((http.method.as_str(), http.status), ("POST", 201));
+        assert!(smoke.critical);
+        assert_eq!((smoke.attempts, smoke.retry_interval_ms), (1, 0));
+        let old = OLD_SMOKE.replace(['\n', ' '], "");
+        let written = serde_json::to_string(&smoke).expect("JSON");
+        assert_eq!(written, old, "an old shape is written as it was");
+    }
+
+    #[test]
+    fn every_kind_of_check_is_read_as_it_is_written() {
+        let command = vec!["./check".to_owned(), "{port}".to_owned()];
+        for kind in [
+            CheckKind::Tcp,
+            CheckKind::Command { command },
+            CheckKind::Http(HttpCheck::get("/")),
+            CheckKind::Http(HttpCheck {
+                method: "HEAD".to_owned(),
+                headers: BTreeMap::from([("host".to_owned(), "web".to_owned())]),
+                matches: Some("^ok".to_owned()),
+                ..HttpCheck::get("/")
+            }),
+        ] {
+            let test = SmokeTest {
+                name: "one".parse().expect("a name"),
+                critical: false,
+                kind,
+                timeout_ms: 100,
+                attempts: 3,
+                retry_interval_ms: 50,
+            };
+            let text = serde_json::to_string(&test).expect("JSON");
+            let read: SmokeTest = serde_json::from_str(&text).expect(&text);
+            assert_eq!(read, test);
+            let check = HealthCheck {
+                kind: test.kind,
+                interval_ms: 1,
+                timeout_ms: 1,
+                successes: 1,
+                failures: 1,
+                start_timeout_ms: 1,
+            };
+            let text = serde_json::to_string(&check).expect("JSON");
+            let read: HealthCheck = serde_json::from_str(&text).expect(&text);
+            assert_eq!(read, check);
+        }
+        let future = r#"{"kind":"grpc","name":"one","timeout_ms":1}"#;
+        serde_json::from_str::<SmokeTest>(future).expect_err("an unknown kind is not guessed");
     }
 }

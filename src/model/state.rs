@@ -167,6 +167,29 @@ pub struct Instance {
     pub since_ms: u64,
     /// How far it is.
     pub status: InstanceStatus,
+    /// What becomes of what it leaves.
+    #[serde(default, skip_serializing_if = "EvidenceStatus::is_none")]
+    pub evidence: EvidenceStatus,
+}
+
+/// What becomes of what an instance leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EvidenceStatus {
+    /// It did not fail.
+    #[default]
+    None,
+    /// It failed; what it left is to be read.
+    Wanted,
+    /// It is recorded.
+    Kept,
+}
+
+impl EvidenceStatus {
+    /// Whether the instance did not fail.
+    pub fn is_none(&self) -> bool {
+        *self == Self::None
+    }
 }
 
 /// How far an instance is, by the records.
@@ -284,7 +307,7 @@ pub struct Rollout {
     pub hold: Option<Hold>,
     /// The newest recorded verdict.
     pub verdict: Option<Verdict>,
-    /// What the smoke requests found.
+    /// What the smoke tests found.
     pub smoke: Option<SmokeReport>,
     /// Whether the new release ever had traffic.
     pub had_traffic: bool,
@@ -354,7 +377,7 @@ impl Rollout {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "phase", rename_all = "snake_case")]
 pub enum Phase {
-    /// Instances are being started and probed, then asked the smoke requests.
+    /// Instances are being started and probed, then put to the smoke tests.
     Starting {
         /// Since when.
         since_ms: u64,

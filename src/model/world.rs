@@ -3,6 +3,8 @@
 use super::container::Container;
 use super::effect::ServerSetting;
 use super::metrics::MetricsReading;
+use super::recorded::{is_one, is_yes, is_zero, one, yes};
+use super::service::SmokeTest;
 use super::verdict::Counters;
 use super::{
     BalancerName, Clean, MetricsName, Placement, ReleaseId, RolloutId, RuntimeName, ServerName,
@@ -36,6 +38,8 @@ pub struct PlacementWorld {
     pub usage: BTreeMap<ServerName, VecDeque<UsageSample>>,
     /// The newest smoke run.
     pub smoke: Option<SmokeReport>,
+    /// What failed instances left, by server.
+    pub evidence: BTreeMap<ServerName, EvidenceView>,
 }
 
 /// A balancer as last read.
@@ -217,7 +221,8 @@ pub struct InstanceView {
     /// What the runtime knows it by, e.g. a container's id.
     #[serde(default)]
     pub identity: Option<Clean>,
-    /// Processor time used since the reading before, in percent of one processor.
+    /// Processor time used since the reading before, in percent of what it may use: of its limit,
+    /// else of all processors of its machine.
     #[serde(default)]
     pub cpu_percent: Option<f64>,
     /// Memory in use, without what the kernel would give back.
@@ -247,6 +252,95 @@ impl InstanceView {
     }
 }
 
+/// Newest lines of output that are kept of a failed instance.
+pub const EVIDENCE_LINES_MAX: usize = 1_000;
+/// Bytes of those lines together.
+pub const EVIDENCE_BYTES_MAX: usize = 64 * 1024;
+
+/// What a failed instance left, as its runtime tells it. Holds no value of its environment.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Evidence {
+    /// What the runtime knows it by, e.g. a container's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Clean>,
+    /// Why it does not run; `None` while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Clean>,
+    /// With which code it exited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i64>,
+    /// Whether the kernel ended it for want of memory.
+    #[serde(default)]
+    pub out_of_memory: bool,
+    /// What the runtime says went wrong with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Clean>,
+    /// The image it was made of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<Clean>,
+    /// Program and arguments.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<Clean>,
+    /// When it began, in Unix ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_ms: Option<u64>,
+    /// When it ended, in Unix ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_ms: Option<u64>,
+    /// How often the runtime started it again.
+    #[serde(default)]
+    pub restarts: u32,
+    /// Its newest output, oldest line first.
+    #[serde(default)]
+    pub log: VecDeque<Clean>,
+    /// Lines before those that were read and are not kept; more may be lost.
+    #[serde(default)]
+    pub log_dropped: u64,
+    /// Why its output could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_trouble: Option<Clean>,
+}
+
+impl Evidence {
+    /// Keeps the newest of these lines, oldest first: at most [`EVIDENCE_LINES_MAX`], and
+    /// [`EVIDENCE_BYTES_MAX`] together.
+    pub fn keep_log(&mut self, lines: impl IntoIterator<Item = Clean>) {
+        for line in lines {
+            self.log.push_back(line);
+            if self.log.len() > EVIDENCE_LINES_MAX {
+                self.log.pop_front();
+                self.log_dropped += 1;
+            }
+        }
+        self.trim_log(EVIDENCE_BYTES_MAX);
+    }
+
+    /// Drops the oldest lines until the rest has at most so many bytes.
+    pub fn trim_log(&mut self, bytes_max: usize) {
+        let mut bytes: usize = self.log.iter().map(|line| line.as_str().len()).sum();
+        while bytes > bytes_max {
+            bytes -= self
+                .log
+                .pop_front()
+                .map_or(bytes, |line| line.as_str().len());
+            self.log_dropped += 1;
+        }
+    }
+}
+
+/// What was found out about the evidence of one failed instance.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EvidenceView {
+    /// The release that failed; another one begins anew.
+    pub release: ReleaseId,
+    /// When it was last asked for.
+    pub tried_ms: u64,
+    /// How often it was asked for in vain.
+    pub tries: u32,
+    /// What it left, once that was read; the inner `None` says that there is nothing.
+    pub found: Option<Option<Evidence>>,
+}
+
 /// Our own probes of one instance, newest last.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ProbeLog {
@@ -256,6 +350,8 @@ pub struct ProbeLog {
     pub results: VecDeque<(u64, bool)>,
     /// When a probe last ended.
     pub last_ms: u64,
+    /// How long the newest probe took; `None` before the first.
+    pub took_ms: Option<u64>,
     /// Why the newest failure failed.
     pub trouble: Option<Clean>,
 }
@@ -279,17 +375,58 @@ pub struct SmokeReport {
     pub rollout: RolloutId,
     /// One result per test and instance.
     pub results: Vec<SmokeResult>,
+    /// How long all of it took.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub took_ms: u64,
 }
 
-/// One smoke request's result.
+impl SmokeReport {
+    /// The failures that end the rollout.
+    pub fn failures(&self) -> impl Iterator<Item = &SmokeResult> {
+        let failed = |result: &&SmokeResult| result.trouble.is_some() && result.critical;
+        self.results.iter().filter(failed)
+    }
+
+    /// The failures that only warn.
+    pub fn warnings(&self) -> impl Iterator<Item = &SmokeResult> {
+        let warns = |result: &&SmokeResult| result.trouble.is_some() && !result.critical;
+        self.results.iter().filter(warns)
+    }
+}
+
+/// One smoke test's result on one instance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SmokeResult {
     /// The test's name.
     pub test: String,
     /// The instance asked.
     pub server: ServerName,
-    /// How long it took.
+    /// HTTP status of the last answer; `None` where there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// How long the last attempt took.
     pub took_ms: u64,
+    /// Attempts made; 0 where the time for all tests was over before the first.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub attempts: u32,
+    /// Whether its failure ends the rollout; else it is a warning.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub critical: bool,
     /// What was wrong; `None` when it passed.
     pub trouble: Option<Clean>,
+}
+
+impl SmokeResult {
+    /// A test that passed at the first attempt.
+    pub fn passed(test: &SmokeTest, server: &ServerName, took_ms: u64) -> Self {
+        Self {
+            test: test.name.to_string(),
+            server: server.clone(),
+            status: None,
+            took_ms,
+            attempts: 1,
+            critical: test.critical,
+            trouble: None,
+        }
+    }
 }

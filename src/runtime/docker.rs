@@ -8,6 +8,7 @@ mod connect;
 mod container;
 mod difference;
 mod endpoint;
+mod evidence;
 mod figures;
 mod labels;
 mod login;
@@ -22,9 +23,9 @@ pub use endpoint::{Endpoint, EndpointError, Surroundings, Tls};
 pub use login::{Login, Logins};
 
 use crate::model::service::Workload;
-use crate::model::world::RuntimeReading;
+use crate::model::world::{Evidence, RuntimeReading};
 use crate::model::{Clean, Placement, ReleaseId, RuntimeName, ServerName};
-use crate::ports::{self, LogPage, ReadError, RuntimeLook, Start, Written};
+use crate::ports::{self, LogPage, ReadError, RuntimeLook, Start, Stop, Written};
 use connect::{CallError, Connection};
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -33,6 +34,9 @@ use std::time::Duration;
 
 /// For one reading; a little less than the engine gives it, so that the words are ours.
 const READ_DEADLINE: Duration = Duration::from_millis(1_800);
+
+/// For what a failed instance left; a little less than the engine gives it.
+const EVIDENCE_DEADLINE: Duration = Duration::from_millis(4_500);
 
 /// How a daemon is reached and used.
 #[derive(Debug, Clone)]
@@ -146,13 +150,19 @@ impl ports::Runtime for DockerRuntime {
         self.start_container(start).await
     }
 
-    async fn stop(
+    async fn stop(&self, stop: Stop) -> Written<RuntimeReading> {
+        self.stop_container(stop).await
+    }
+
+    async fn evidence(
         &self,
         placement: &Placement,
         server: &ServerName,
-        grace_ms: u64,
-    ) -> Written<RuntimeReading> {
-        self.stop_container(placement, server, grace_ms).await
+        release: ReleaseId,
+    ) -> Result<Option<Evidence>, ReadError> {
+        let left = self.left_by(placement, server, release);
+        let left = self.within(EVIDENCE_DEADLINE, left).await;
+        left.map_err(|error| self.unreadable(&error))
     }
 
     async fn inspect(

@@ -6,13 +6,15 @@
 use crate::host::wire::client::{CallError, ClientError, HostClient, judged};
 use crate::host::wire::{InstancesBody, LogBody, StartBody};
 use crate::model::service::Workload;
-use crate::model::world::{InstanceView, RuntimeReading};
-use crate::model::{Clean, Placement, ServerName};
-use crate::ports::{self, LogPage, ReadError, RuntimeLook, Start, Written};
+use crate::model::world::{Evidence, InstanceView, RuntimeReading};
+use crate::model::{Clean, Placement, ReleaseId, ServerName};
+use crate::ports::{self, LogPage, ReadError, RuntimeLook, Start, Stop, Written};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+/// Pages of output read of an instance that failed: more than the host keeps.
+const PAGES_MAX: u32 = 64;
 /// For one reading.
 const READ_DEADLINE: Duration = Duration::from_millis(1_500);
 /// For one start: the process is spawned and recorded on disk before the host answers.
@@ -40,6 +42,36 @@ impl HostRuntime {
     async fn reading(&self, placement: &Placement) -> Result<RuntimeReading, CallError> {
         let path = format!("/instances/{placement}");
         self.client.get::<InstancesBody>(&path, READ_DEADLINE).await
+    }
+
+    async fn log_page(
+        &self,
+        placement: &Placement,
+        server: &ServerName,
+        from: u64,
+    ) -> Result<LogPage, CallError> {
+        let path = format!("/instances/{placement}/{server}/logs?from={from}");
+        let body: LogBody = self.client.get(&path, READ_DEADLINE).await?;
+        Ok(body.into())
+    }
+
+    /// Adds the output there is, to where it ends now.
+    async fn add_log(&self, evidence: &mut Evidence, placement: &Placement, server: &ServerName) {
+        let mut from = 0;
+        for _ in 0..PAGES_MAX {
+            match self.log_page(placement, server, from).await {
+                Ok(page) if page.lines.is_empty() => return,
+                Ok(page) => {
+                    from = page.next;
+                    evidence.log_dropped += page.skipped;
+                    evidence.keep_log(page.lines);
+                }
+                Err(error) => {
+                    evidence.log_trouble = Some(Clean::new(&error.to_string()));
+                    return;
+                }
+            }
+        }
     }
 
     /// Reads back and lets `done` decide by what it sees; `sent` only explains what it does not.
@@ -80,19 +112,43 @@ impl ports::Runtime for HostRuntime {
         .await
     }
 
-    async fn stop(
-        &self,
-        placement: &Placement,
-        server: &ServerName,
-        grace_ms: u64,
-    ) -> Written<RuntimeReading> {
+    /// A process that ended leaves nothing to keep but its output, which goes with it.
+    async fn stop(&self, stop: Stop) -> Written<RuntimeReading> {
+        let Stop {
+            placement,
+            server,
+            grace_ms,
+            failed: _,
+        } = stop;
         let path = format!("/instances/{placement}/{server}?grace_ms={grace_ms}");
         let deadline = Duration::from_millis(grace_ms) + STOP_MARGIN;
         let sent = self.client.delete(&path, deadline).await;
-        self.settle(placement, sent, |reading| {
-            !reading.instances.contains_key(server)
+        self.settle(&placement, sent, |reading| {
+            !reading.instances.contains_key(&server)
         })
         .await
+    }
+
+    async fn evidence(
+        &self,
+        placement: &Placement,
+        server: &ServerName,
+        release: ReleaseId,
+    ) -> Result<Option<Evidence>, ReadError> {
+        let reading = self.reading(placement).await.map_err(unreadable)?;
+        let there = reading.instances.get(server);
+        let Some(view) = there.filter(|view| view.release == release) else {
+            return Ok(None);
+        };
+        let mut evidence = Evidence {
+            identity: view.identity.clone(),
+            ended: view.exited.clone(),
+            started_ms: Some(view.started_ms).filter(|at_ms| *at_ms > 0),
+            restarts: view.restarts,
+            ..Evidence::default()
+        };
+        self.add_log(&mut evidence, placement, server).await;
+        Ok(Some(evidence))
     }
 
     /// Nothing can be told of a program before it is started.
@@ -111,12 +167,7 @@ impl ports::Runtime for HostRuntime {
         server: &ServerName,
         from: u64,
     ) -> Result<LogPage, ReadError> {
-        let path = format!("/instances/{placement}/{server}/logs?from={from}");
-        let body: LogBody = self
-            .client
-            .get(&path, READ_DEADLINE)
-            .await
-            .map_err(unreadable)?;
-        Ok(body.into())
+        let page = self.log_page(placement, server, from).await;
+        page.map_err(unreadable)
     }
 }

@@ -80,6 +80,8 @@ pub(super) struct Checks {
     after_gap: bool,
     held_by_person: bool,
     promoted_by_person: bool,
+    /// The size somebody asked for since the last rollout with a configuration of its own.
+    scaled: Option<u32>,
     pub(super) nudged_ms: u64,
     settled_seq: Option<Seq>,
     remembered: Option<String>,
@@ -122,6 +124,7 @@ impl Checks {
             after_gap: false,
             held_by_person: false,
             promoted_by_person: false,
+            scaled: None,
             nudged_ms: 0,
             settled_seq: None,
             remembered: None,
@@ -130,6 +133,11 @@ impl Checks {
 
     pub(super) fn place(&self) -> Option<&PlacementState> {
         self.oracle.placements.get(&self.at)
+    }
+
+    /// Instances that are wanted: what the service says, unless somebody scaled it since.
+    pub(super) fn size(&self) -> usize {
+        self.scaled.unwrap_or(self.spec.instances) as usize
     }
 
     pub(super) fn revision(&self) -> u64 {

@@ -18,7 +18,7 @@ pub(super) struct Traits {
     pub(super) ready_after_ms: u64,
     /// A process dies this long after its start.
     pub(super) dies_after_ms: Option<u64>,
-    /// Whether smoke requests find something.
+    /// Whether smoke tests find something.
     pub(super) smoke_fails: bool,
 }
 

@@ -8,6 +8,7 @@ use crate::engine;
 use crate::model::effect::{EffectKey, ServerSetting};
 use crate::model::entry::WeightReason;
 use crate::model::input::{Observation, Settled};
+use crate::model::strategy::{Rolling, Strategy};
 use crate::model::{Effect, Event, Outcome, PlacementState, Record, State};
 
 /// One planted bug.
@@ -47,11 +48,17 @@ pub enum Mutation {
     SessionsIgnored,
     /// While one balancer of a pair cannot be read, the other is not set either.
     OneWaitsForTheOther,
+    /// A rolling update takes out more than may be missing.
+    BatchTooBig,
+    /// What may run only once is begun beside what runs.
+    BothAtOnce,
+    /// What a rolling update replaced is not restored on the way back.
+    NotRestored,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::ActsBeforeDurable,
         Self::ReplaySkipsAKind,
         Self::AbortRaises,
@@ -69,6 +76,9 @@ impl Mutation {
         Self::AbortForgotten,
         Self::SessionsIgnored,
         Self::OneWaitsForTheOther,
+        Self::BatchTooBig,
+        Self::BothAtOnce,
+        Self::NotRestored,
     ];
 }
 
@@ -175,6 +185,7 @@ impl Sim<'_> {
                     runtime: self.scenario.spec.runtimes[0].clone(),
                     server: server.clone(),
                     grace_ms: 500,
+                    failed: false,
                 };
                 self.checks
                     .start_in_world(&effect, &self.balancers, &self.fleet, self.now_ms)?;
@@ -199,7 +210,49 @@ pub(super) fn spoil(mutation: Option<Mutation>, state: &mut State) {
                 rollout.hold = None;
             }
         }
+        Some(Mutation::BatchTooBig) => rolls(state, |settings, instances| {
+            settings.max_unavailable = instances;
+            settings.batch = instances;
+        }),
+        Some(Mutation::BothAtOnce) => {
+            for place in state.placements.values_mut() {
+                if let Strategy::Recreate(_) = place.spec.strategy {
+                    place.spec.strategy = Strategy::Rolling(BESIDE);
+                }
+            }
+        }
+        Some(Mutation::NotRestored) => {
+            for place in state.placements.values_mut() {
+                let back = place
+                    .rollout
+                    .as_ref()
+                    .is_some_and(|open| open.is_reverting());
+                if back && matches!(place.spec.strategy, Strategy::Rolling(_)) {
+                    place.spec.instances = 1;
+                }
+            }
+        }
         _ => {}
+    }
+}
+
+/// How what may run only once would be replaced if it were anything else.
+const BESIDE: Rolling = Rolling {
+    batch: 1,
+    max_unavailable: 0,
+    max_surge: 1,
+    min_healthy_ms: 600,
+    first_watch_ms: None,
+    pause_after_first: false,
+    progress_deadline_ms: 9_000,
+};
+
+fn rolls(state: &mut State, change: impl Fn(&mut Rolling, u32)) {
+    for place in state.placements.values_mut() {
+        let instances = place.spec.instances;
+        if let Strategy::Rolling(settings) = &mut place.spec.strategy {
+            change(settings, instances);
+        }
     }
 }
 

@@ -7,7 +7,9 @@ use super::run::{Checked, Happening, Sim, say};
 use super::scenario::Boundary;
 use crate::model::effect::ServerSetting;
 use crate::model::input::{Observation, Settled};
-use crate::model::world::{Admin, BalancerReading, RuntimeReading, SmokeReport, SmokeResult};
+use crate::model::world::{
+    Admin, BalancerReading, Evidence, InstanceView, RuntimeReading, SmokeReport, SmokeResult,
+};
 use crate::model::{BalancerName, Clean, Effect, Event, Outcome, ServerName};
 
 /// What becomes of a call.
@@ -189,6 +191,7 @@ impl Sim<'_> {
             Effect::ReadRuntime { .. }
             | Effect::StartInstance { .. }
             | Effect::StopInstance { .. } => self.at_runtime(&call)?,
+            Effect::ReadEvidence { .. } => self.evidence(&call),
             Effect::Probe { .. } => self.probe(&call),
             Effect::Smoke { .. } => self.smoke(&call),
             Effect::ReadMetrics { .. } => self.at_metrics(&call),
@@ -372,11 +375,46 @@ impl Sim<'_> {
             placement: placement.clone(),
             server: server.clone(),
             release: *release,
+            took_ms: Some(1),
             result: if ok {
                 Ok(())
             } else {
                 Err("connection refused".into())
             },
+        };
+        self.answer(call, Outcome::Applied, Some(seen));
+    }
+
+    fn evidence(&mut self, call: &Call) {
+        let Effect::ReadEvidence {
+            placement,
+            runtime,
+            server,
+            release,
+        } = &call.effect
+        else {
+            return;
+        };
+        let dark_ms = self.runtimes_dark_ms.get(runtime).copied().unwrap_or(0);
+        let left = |view: &InstanceView| Evidence {
+            ended: view.exited.clone(),
+            restarts: view.restarts,
+            ..Evidence::default()
+        };
+        let reading = match self.now_ms < dark_ms || call.fate == Fate::Refused {
+            true => Err("connection refused".into()),
+            false => {
+                let reading = self.fleet.reading();
+                let there = reading.instances.get(server);
+                let there = there.filter(|view| view.release == *release);
+                Ok(there.map(left))
+            }
+        };
+        let seen = Observation::Evidence {
+            placement: placement.clone(),
+            server: server.clone(),
+            release: *release,
+            reading,
         };
         self.answer(call, Outcome::Applied, Some(seen));
     }
@@ -387,6 +425,7 @@ impl Sim<'_> {
             rollout,
             tests,
             instances,
+            ..
         } = &call.effect
         else {
             return;
@@ -395,17 +434,16 @@ impl Sim<'_> {
         for server in instances.keys() {
             let there = self.fleet.instances.get(server);
             let fails = there.is_none_or(|there| self.fleet.traits(there.release).smoke_fails);
-            let result = |test: &crate::model::service::SmokeTest| SmokeResult {
-                test: test.name.to_string(),
-                server: server.clone(),
-                took_ms: 5,
+            let result = |test| SmokeResult {
                 trouble: fails.then(|| "status 500".into()),
+                ..SmokeResult::passed(test, server, 5)
             };
             results.extend(tests.iter().map(result));
         }
         let report = SmokeReport {
             rollout: *rollout,
             results,
+            took_ms: 5,
         };
         let seen = Observation::Smoke {
             placement: placement.clone(),

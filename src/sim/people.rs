@@ -6,7 +6,7 @@ use crate::model::command::PromoteTo;
 use crate::model::input::Asked;
 use crate::model::state::{HoldReason, InstanceStatus};
 use crate::model::world::Admin;
-use crate::model::{Actor, Command, Event};
+use crate::model::{Actor, Command, Event, ServerName};
 
 /// Settled things are watched for this long: nothing more may be recorded.
 const STILL_MS: u64 = 2_500;
@@ -54,6 +54,28 @@ impl Sim<'_> {
                 placement: placement(),
                 revision: seen(saw),
             },
+            Ask::Restart => Command::Restart {
+                placement: placement(),
+                reason: None,
+            },
+            Ask::Scale(instances) => Command::Scale {
+                placement: placement(),
+                instances,
+                reason: None,
+            },
+            Ask::Drain(number) => Command::Drain {
+                placement: placement(),
+                server: self.server(number),
+                reason: None,
+            },
+            Ask::Undrain(number) => Command::Undrain {
+                placement: placement(),
+                server: self.server(number),
+            },
+            Ask::Drill => Command::Drill {
+                placement: placement(),
+                reason: None,
+            },
             Ask::Abort => Command::Abort {
                 placement: placement(),
                 reason: None,
@@ -87,6 +109,11 @@ impl Sim<'_> {
                 event: Box::new(Event::Command(asked)),
             },
         );
+    }
+
+    fn server(&self, number: usize) -> ServerName {
+        let servers = &self.scenario.spec.servers;
+        servers[number % servers.len()].name.clone()
     }
 
     /// Held against the invariants after each event; in the quiet, whether it is over.
@@ -131,7 +158,7 @@ impl Sim<'_> {
         if since_ms > self.engine_ms() || self.engine.is_none() {
             return;
         }
-        let paused = hold.why == HoldReason::PauseStep;
+        let paused = matches!(hold.why, HoldReason::PauseStep | HoldReason::Switch);
         self.checks.nudged_ms = self.engine_ms();
         self.nudges += 1;
         let ask = match self.nudges {
@@ -185,11 +212,19 @@ impl Sim<'_> {
         }
         let set = self.balancers.all().flat_map(|one| one.settings());
         for (server, setting) in set {
-            let serves = place.instances.contains_key(&server) && stable.is_some();
+            let stands = place.instances.contains_key(&server) && stable.is_some();
+            let serves = stands && !place.out.contains(&server);
             let ready = setting.admin == Admin::Ready && setting.weight > 0;
             if serves != ready {
                 return some(format!("{server} is set to {setting:?}"));
             }
+        }
+        let wanted = self.checks.size();
+        if stable.is_some() && place.instances.len() != wanted {
+            return some(format!(
+                "{} of {wanted} instances stand",
+                place.instances.len()
+            ));
         }
         match (
             stable.is_some(),

@@ -6,8 +6,10 @@ use super::rng::Rng;
 use crate::model::command::PromoteTo;
 use crate::model::metrics::{Figure, MetricsSource, ToldBy};
 use crate::model::service::{
-    AnalysisSettings, Backend, CanarySettings, HealthCheck, Server, SmokeTest, Step, Workload,
+    AnalysisSettings, Backend, CanarySettings, CheckKind, HealthCheck, HttpCheck, Server,
+    SmokeTest, Step, Workload,
 };
+use crate::model::strategy::{BlueGreen, Recreate, Rolling, Slots, Strategy};
 use crate::model::{Placement, ServiceSpec};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -33,6 +35,11 @@ pub(super) enum Ask {
     Resume(Seen),
     Abort,
     Rollback,
+    Restart,
+    Scale(u32),
+    Drain(usize),
+    Undrain(usize),
+    Drill,
 }
 
 /// Which revision a person saw.
@@ -148,9 +155,9 @@ pub(super) struct Scenario {
 }
 
 /// The services schedules are made for, by number.
-pub(super) const SPECS: usize = 6;
-/// From this one on they are pairs: two hosts behind two balancers.
-const PAIRS: usize = 4;
+pub(super) const SPECS: usize = 12;
+/// These are pairs: two hosts behind two balancers.
+const PAIRS: [usize; 3] = [4, 5, 11];
 
 /// The placement of every schedule.
 pub(super) fn placement() -> Placement {
@@ -165,8 +172,14 @@ pub(super) fn spec(number: usize) -> ServiceSpec {
         (3, None, 6),
         (1, None, 2),
         (2, None, 5),
+        (2, None, 4),
+        (1, None, 4),
+        (3, None, 4),
+        (3, None, 3),
+        (1, None, 2),
+        (2, None, 3),
     ][number];
-    let pair = number >= PAIRS;
+    let pair = PAIRS.contains(&number);
     let step = |weight_percent, pause| Step {
         weight_percent,
         soak_ms: 1_200,
@@ -178,7 +191,7 @@ pub(super) fn spec(number: usize) -> ServiceSpec {
         _ => vec![step(25, false), step(100, false)],
     };
     ServiceSpec {
-        strategy: crate::model::Strategy::Canary,
+        strategy: strategy(number),
         placement: placement(),
         protected: true,
         runtimes: named(if pair { &["app1", "app2"] } else { &["host"] }).collect(),
@@ -198,9 +211,7 @@ pub(super) fn spec(number: usize) -> ServiceSpec {
             container: None,
         },
         health: HealthCheck {
-            path: "/readyz".to_owned(),
-            status: 200,
-            json: BTreeMap::new(),
+            kind: CheckKind::Http(HttpCheck::get("/readyz")),
             interval_ms: 1_000,
             timeout_ms: 400,
             successes: 1,
@@ -212,6 +223,7 @@ pub(super) fn spec(number: usize) -> ServiceSpec {
         } else {
             Vec::new()
         },
+        smoke_timeout_ms: 1_000,
         canary: CanarySettings {
             steps,
             min_requests: 60,
@@ -244,6 +256,41 @@ pub(super) fn spec(number: usize) -> ServiceSpec {
     }
 }
 
+fn strategy(number: usize) -> Strategy {
+    let share = |weight_percent| Step {
+        weight_percent,
+        soak_ms: 1_200,
+        pause: false,
+    };
+    let name = |number: u16| server(number, false).name;
+    let rolling = |max_surge, max_unavailable| Rolling {
+        batch: 1,
+        max_unavailable,
+        max_surge,
+        min_healthy_ms: 600,
+        first_watch_ms: None,
+        pause_after_first: number == 9,
+        progress_deadline_ms: 9_000,
+    };
+    match number {
+        6 | 7 => Strategy::BlueGreen(BlueGreen {
+            slots: Slots {
+                blue: vec![name(1), name(2)],
+                green: vec![name(3), name(4)],
+            },
+            switch: match number {
+                6 => vec![share(50), share(100)],
+                _ => vec![share(100)],
+            },
+            confirm: number == 7,
+        }),
+        8 | 11 => Strategy::Rolling(rolling(1, 0)),
+        9 => Strategy::Rolling(rolling(0, 1)),
+        10 => Strategy::Recreate(Recreate { watch_ms: 1_200 }),
+        _ => Strategy::Canary,
+    }
+}
+
 fn named<N: FromStr<Err: Debug>>(names: &[&str]) -> impl Iterator<Item = N> {
     names.iter().map(|name| name.parse().expect("a valid name"))
 }
@@ -270,14 +317,11 @@ fn server(number: u16, pair: bool) -> Server {
 fn smoke() -> SmokeTest {
     SmokeTest {
         name: "order".parse().expect("a valid name"),
-        method: "GET".to_owned(),
-        path: "/order".to_owned(),
-        headers: BTreeMap::new(),
-        body: None,
-        status: 200,
-        contains: None,
-        json: BTreeMap::new(),
+        critical: true,
+        kind: CheckKind::Http(HttpCheck::get("/order")),
         timeout_ms: 500,
+        attempts: 1,
+        retry_interval_ms: 0,
     }
 }
 
@@ -308,7 +352,7 @@ pub(super) fn random(rng: &mut Rng) -> (usize, Scenario) {
     let mut faults: Vec<_> = (0..rng.below(6))
         .map(|_| (rng.between(0, quiet_ms), fault(rng)))
         .collect();
-    if number >= PAIRS && rng.chance(25) {
+    if PAIRS.contains(&number) && rng.chance(25) {
         // One of the pair is dark while somebody aborts.
         let at_ms = rng.between(1_000, quiet_ms);
         faults.push((at_ms, Fault::BalancerDark { ms: 9_000 }));
@@ -358,7 +402,12 @@ fn ask(rng: &mut Rng) -> Ask {
     } else {
         Seen::Earlier(rng.between(1, 3))
     };
-    match rng.below(12) {
+    match rng.below(17) {
+        12 => Ask::Restart,
+        13 => Ask::Scale(rng.between(1, 3) as u32),
+        14 => Ask::Drain(rng.below(6) as usize),
+        15 => Ask::Undrain(rng.below(6) as usize),
+        16 => Ask::Drill,
         0..=2 => Ask::Abort,
         3 => Ask::Promote(PromoteTo::Full, seen),
         4 => Ask::Promote(PromoteTo::Percent(rng.between(1, 100) as u8), seen),

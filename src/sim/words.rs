@@ -45,6 +45,12 @@ fn outcome(settled: &Settled) -> String {
             Err(why) => format!("metrics {source}: {why}"),
         },
         Some(Observation::Smoke { .. }) => "smoke".to_owned(),
+        Some(Observation::Evidence {
+            server, reading, ..
+        }) => match reading {
+            Ok(found) => format!("evidence {server} found {}", found.is_some()),
+            Err(why) => format!("evidence {server}: {why}"),
+        },
     };
     format!(
         "#{} {:?} id {:?}: {seen}",
@@ -110,6 +116,7 @@ fn effect(effect: &Effect) -> String {
         }
         Effect::StopInstance { id, server, .. } => format!("stop {id}: {server}"),
         Effect::Probe { server, .. } => format!("probe {server}"),
+        Effect::ReadEvidence { server, .. } => format!("read what {server} left"),
         Effect::ReadBalancer { .. } => "read balancer".to_owned(),
         Effect::ReadMetrics { source, .. } => format!("ask {source}"),
         Effect::ReadRuntime { .. } => "read runtime".to_owned(),

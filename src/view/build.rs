@@ -64,6 +64,12 @@ fn view(look: &Look<'_>, configured: &[About]) -> PlacementView {
         .rollout
         .as_ref()
         .map(|rollout| engine::verdict(look, rollout));
+    // Nothing new is judged in a restart.
+    let restarts = |rollout: &Rollout| rollout.kind == RolloutKind::Restart;
+    let judged = match place.rollout.as_ref().is_some_and(restarts) {
+        true => None,
+        false => verdict.as_ref(),
+    };
     let about = configured
         .iter()
         .find(|about| about.placement == *look.placement);
@@ -85,9 +91,9 @@ fn view(look: &Look<'_>, configured: &[About]) -> PlacementView {
             .iter()
             .filter_map(|(s, i)| instance(look, s, i))
             .collect(),
-        metrics: metrics(look, verdict.as_ref()),
+        metrics: metrics(look, judged),
         trends: trend::trends(look),
-        tree: verdict
+        tree: judged
             .iter()
             .flat_map(|verdict| verdict.findings.iter().map(tree_row))
             .collect(),
@@ -189,6 +195,7 @@ fn instance(look: &Look<'_>, server: &ServerName, instance: &Instance) -> Option
         restarts: process.map_or(0, |process| process.restarts),
         pid: process.map(|process| process.pid).filter(|pid| *pid > 0),
         started_ms: process.map(|process| process.started_ms),
+        probe_ms: look.probe_ms(server, instance.release),
         trouble,
         out: look.place.out.contains(server),
     })

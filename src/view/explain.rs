@@ -58,17 +58,20 @@ pub fn effect_text(effect: &Effect) -> Clean {
             check,
             ..
         } => {
-            format!("probe {server}: GET http://{address}{}", check.path)
+            format!("probe {server}: {}", check.kind.words(*address))
         }
         Effect::Smoke {
             tests, instances, ..
         } => {
             format!(
-                "{} smoke requests to {} instances",
+                "{} smoke tests on {} instances",
                 tests.len(),
                 instances.len()
             )
         }
+        Effect::ReadEvidence {
+            runtime, server, ..
+        } => format!("{runtime}: read what {server} left"),
         Effect::WakeAt { .. } => "wait".to_owned(),
     };
     Clean::new(&text)

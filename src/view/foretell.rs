@@ -1,5 +1,7 @@
 //! A command → the text of its confirm dialog and dry run, from the engine's own rehearsal.
 
+mod after;
+mod strategy;
 mod warnings;
 
 use super::preview::{Preview, PreviewLine, Tier};
@@ -9,7 +11,7 @@ use crate::model::command::{Command, PromoteTo};
 use crate::model::input::Asked;
 use crate::model::state::HoldReason;
 use crate::model::{
-    Clean, Entry, Phase, Placement, PlacementState, ReleaseId, Rollout, RolloutKind, State, World,
+    Clean, Entry, Phase, Placement, PlacementState, ReleaseId, Rollout, State, World,
 };
 
 /// Who would ask for what.
@@ -53,10 +55,13 @@ pub fn foretell(state: &State, world: &World, asking: &Asking) -> Preview {
     match dream {
         Err(refusal) => preview.refused = Some(refusal),
         Ok(dream) => {
-            preview.lines = lines(command, look.as_ref(), &dream);
-            preview.warnings = look
-                .map(|look| warnings::of(command, &look))
-                .unwrap_or_default();
+            preview.lines = lines(command, look.as_ref(), world, &dream);
+            if let Some(look) = &look {
+                let after = dream.state.placements.get(placement);
+                preview.warnings = warnings::of(command, look);
+                let more = strategy::warnings(command, look, after);
+                preview.warnings.extend(more);
+            }
             preview.warnings.extend(warnings::of_peers(world, command));
             preview.effects = effects(&dream, world.now_ms);
         }
@@ -85,10 +90,7 @@ fn title(command: &Command, look: Option<&Look<'_>>) -> Clean {
     let placement = command.placement();
     let what = match command {
         Command::Deploy { version, .. } => format!("DEPLOY {version}"),
-        Command::Promote { to, .. } => match promoted_share(look, *to) {
-            Some(100) | None => "PROMOTE to 100%".to_owned(),
-            Some(share) => format!("PROMOTE canary to {share}%"),
-        },
+        Command::Promote { to, .. } => promotion(look, *to),
         Command::Hold { .. } => "HOLD rollout".to_owned(),
         Command::Resume { .. } => "RESUME rollout".to_owned(),
         Command::Abort { .. } => "ABORT rollout".to_owned(),
@@ -108,6 +110,20 @@ fn title(command: &Command, look: Option<&Look<'_>>) -> Clean {
         placement.service,
         environment(placement)
     ))
+}
+
+fn promotion(look: Option<&Look<'_>>, to: PromoteTo) -> String {
+    if let Some(slot) = look.and_then(strategy::ready_slot) {
+        return format!("SWITCH to {slot}");
+    }
+    if let Some((batch, of)) = look.and_then(strategy::next_batch) {
+        return format!("PROMOTE to batch {batch}/{of}");
+    }
+    let name = look.map_or_else(|| "canary".to_owned(), strategy::new_name);
+    match promoted_share(look, to) {
+        Some(100) | None => "PROMOTE to 100%".to_owned(),
+        Some(share) => format!("PROMOTE {name} to {share}%"),
+    }
 }
 
 fn promoted_share(look: Option<&Look<'_>>, to: PromoteTo) -> Option<u8> {
@@ -155,11 +171,17 @@ fn button(command: &Command, look: Option<&Look<'_>>, dream: Option<&Dream>) -> 
     });
     let text = match command {
         Command::Deploy { version, .. } => format!("Deploy {version}"),
-        Command::Promote { .. } => match (share, after) {
-            (Some(100), _) => "Finish rollout".to_owned(),
-            (Some(from), Some(to)) => format!("Shift {from}% -> {to}%"),
-            _ => "Promote".to_owned(),
-        },
+        Command::Promote { .. } => {
+            let slot = look.and_then(strategy::ready_slot);
+            let batch = look.and_then(strategy::next_batch);
+            match (slot, batch, share, after) {
+                (Some(slot), ..) => format!("Switch to {slot}: 0% -> {}%", after.unwrap_or(100)),
+                (None, Some((batch, of)), ..) => format!("Begin batch {batch}/{of}"),
+                (.., Some(100), _) => "Finish rollout".to_owned(),
+                (.., Some(from), Some(to)) => format!("Shift {from}% -> {to}%"),
+                _ => "Promote".to_owned(),
+            }
+        }
         Command::Hold { .. } => "Hold".to_owned(),
         Command::Resume { .. } => "Resume".to_owned(),
         Command::Abort { .. } => format!("Shift {}% -> 0%", share.unwrap_or(0)),
@@ -212,24 +234,42 @@ fn line(label: &str, text: &str) -> PreviewLine {
     }
 }
 
-fn lines(command: &Command, look: Option<&Look<'_>>, dream: &Dream) -> Vec<PreviewLine> {
+fn lines(
+    command: &Command,
+    look: Option<&Look<'_>>,
+    world: &World,
+    dream: &Dream,
+) -> Vec<PreviewLine> {
     let Some(after) = dream.state.placements.get(command.placement()) else {
         return Vec::new();
     };
     let rollout = look.and_then(|look| look.place.rollout.as_ref());
-    let mut lines: Vec<_> = versions(look, after).into_iter().collect();
+    let mut lines: Vec<_> = versions(command, look, after).into_iter().collect();
+    lines.extend(strategy::lines(command, look, after, &dream.entries));
     lines.extend(deeds(after, dream));
     lines.extend(
         look.zip(rollout)
             .and_then(|(look, rollout)| checks(look, rollout)),
     );
     lines.extend(look.and_then(|look| warnings::little_traffic(command, look, after)));
-    lines.extend(after_that(after));
-    lines.push(line("Undo", undo(command)));
+    lines.extend(after::after_that(&dream.state, world, after));
+    lines.push(line("Undo", &after::undo(command, look, after)));
     lines
 }
 
-fn versions(look: Option<&Look<'_>>, after: &PlacementState) -> Option<PreviewLine> {
+fn versions(
+    command: &Command,
+    look: Option<&Look<'_>>,
+    after: &PlacementState,
+) -> Option<PreviewLine> {
+    // These move no version.
+    if let Command::Scale { .. }
+    | Command::Drain { .. }
+    | Command::Undrain { .. }
+    | Command::Note { .. } = command
+    {
+        return None;
+    }
     let before = look.map(|look| look.place);
     let rollout = after.rollout.as_ref().or_else(|| before?.rollout.as_ref());
     let (from, to) = match (rollout, &after.last) {
@@ -242,29 +282,41 @@ fn versions(look: Option<&Look<'_>>, after: &PlacementState) -> Option<PreviewLi
         None => version(after, id),
     };
     let from = from.map_or_else(|| "nothing".to_owned(), known);
-    Some(line("Versions", &format!("{from} -> {}", known(to))))
+    let to = known(to);
+    Some(match from == to {
+        true => line("Version", &format!("{to}, once more")),
+        false => line("Versions", &format!("{from} -> {to}")),
+    })
 }
 
-/// What would be recorded, in the words of a dialog.
+/// What would be recorded, in the words of a dialog and in its order; what is done to several
+/// servers is told once, where it begins.
 fn deeds(after: &PlacementState, dream: &Dream) -> Vec<PreviewLine> {
-    let mut texts = Vec::new();
-    let started: Vec<_> = dream
-        .entries
-        .iter()
-        .filter_map(|(_, entry)| match entry {
-            Entry::InstanceIntended { server, .. } => Some(server.to_string()),
-            _ => None,
-        })
-        .collect();
-    if !started.is_empty() {
-        texts.push(format!("start and verify {}", started.join(", ")));
-    }
-    texts.extend(
-        dream
-            .entries
-            .iter()
-            .filter_map(|(_, entry)| deed(after, entry)),
+    let entries = || dream.entries.iter().map(|(_, entry)| entry);
+    let started = entries().filter_map(|entry| match entry {
+        Entry::InstanceIntended { server, .. } => Some(server.as_str()),
+        _ => None,
+    });
+    let drained = entries().filter_map(|entry| match entry {
+        Entry::DrainBegun { server, .. } => Some(server.as_str()),
+        _ => None,
+    });
+    let starts = format!(
+        "start and verify {}",
+        started.collect::<Vec<_>>().join(", ")
     );
+    let drained: Vec<_> = drained.collect();
+    let them = if drained.len() == 1 { "it" } else { "them" };
+    let drains = format!("drain {}, then stop {them}", drained.join(", "));
+    let mut texts: Vec<String> = Vec::new();
+    for entry in entries() {
+        let text = match entry {
+            Entry::InstanceIntended { .. } => Some(starts.clone()),
+            Entry::DrainBegun { .. } => Some(drains.clone()),
+            entry => deed(after, entry),
+        };
+        texts.extend(text.filter(|text| !texts.contains(text)));
+    }
     let label = |n: usize| if n == 0 { "This will" } else { "" };
     texts
         .iter()
@@ -288,7 +340,7 @@ fn deed(after: &PlacementState, entry: &Entry) -> Option<String> {
         Entry::Held {
             why: HoldReason::Switch,
             ..
-        } => "wait for the person who switches".to_owned(),
+        } => "then wait for the person who switches".to_owned(),
         Entry::Held { .. } => "stop automatic progress; the judge goes on watching".to_owned(),
         Entry::Resumed { .. } => "let the rollout go on by itself".to_owned(),
         Entry::RolloutFinished { because, .. } => format!("close the rollout: {because}"),
@@ -297,7 +349,6 @@ fn deed(after: &PlacementState, entry: &Entry) -> Option<String> {
             format!("take {server} out of traffic; its instance stays")
         }
         Entry::ServerUndrained { server, .. } => format!("give {server} its traffic back"),
-        Entry::DrainBegun { server, .. } => format!("drain {server}, then stop it"),
         Entry::Noted { text, .. } => format!("write into the timeline: {text}"),
         _ => return None,
     })
@@ -312,60 +363,6 @@ fn checks(look: &Look<'_>, rollout: &Rollout) -> Option<PreviewLine> {
     Some(line("Checks", &text))
 }
 
-/// Where it comes to rest by itself.
-fn after_that(after: &PlacementState) -> Option<PreviewLine> {
-    let Some(rollout) = &after.rollout else {
-        let keep = words::span(after.spec.canary.keep_warm_ms);
-        let warm = after.warm.keys().find(|id| Some(**id) != after.stable());
-        let succeeded = after
-            .last
-            .as_ref()
-            .is_some_and(|last| last.status == crate::model::Status::Succeeded);
-        return warm.filter(|_| succeeded).map(|id| {
-            line(
-                "Keeps",
-                &format!(
-                    "{} warm {keep} for an instant rollback",
-                    version(after, *id)
-                ),
-            )
-        });
-    };
-    let share = after.share(rollout.release);
-    let steps = rollout.steps(&after.spec);
-    let step = steps.iter().find(|step| step.weight_percent >= share)?;
-    let next = steps.iter().find(|step| step.weight_percent > share);
-    let soak = words::span(step.soak_ms);
-    let text = match (rollout.kind, next, &rollout.hold) {
-        (_, _, Some(_)) => "nothing more until somebody resumes, promotes or aborts".to_owned(),
-        (RolloutKind::Rollback | RolloutKind::Restart, ..) => "done".to_owned(),
-        (_, Some(next), _) => {
-            format!(
-                "watch for {soak}; then {}% unless it fails",
-                next.weight_percent
-            )
-        }
-        (_, None, _) => format!("watch for {soak}; then done"),
-    };
-    Some(line("Then", &text))
-}
-
-fn undo(command: &Command) -> &'static str {
-    match command {
-        Command::Deploy { .. } | Command::Promote { .. } => "A abort, traffic back within a second",
-        Command::Hold { .. } => "H resume",
-        Command::Resume { .. } => "H hold",
-        Command::Abort { .. } => "deploy it again",
-        Command::Rollback { .. } => "deploy or roll back to the other version",
-        Command::Restart { .. } => "A abort leaves the rest as they are",
-        Command::Scale { .. } => "scale it back",
-        Command::Drain { .. } => "undrain",
-        Command::Undrain { .. } => "drain",
-        Command::Drill { .. } => "it goes back by itself; A abort at once",
-        Command::Note { .. } => "none: what is written stays",
-    }
-}
-
 fn effects(dream: &Dream, now_ms: u64) -> Vec<Clean> {
     dream
         .writes
@@ -376,3 +373,6 @@ fn effects(dream: &Dream, now_ms: u64) -> Vec<Clean> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,8 +3,8 @@
 mod next;
 mod stages;
 
-use super::build;
 use super::snapshot::{BatchView, HoldView, OutageView, PhaseView, RolloutView};
+use super::{build, smoke};
 use crate::engine::rolling::{self, Batches};
 use crate::engine::{self, Look};
 use crate::model::state::{Hold, HoldReason, InstanceStatus};
@@ -33,6 +33,7 @@ pub(super) fn view(look: &Look<'_>, rollout: &Rollout, verdict: &Verdict) -> Opt
         revision: rollout.revision,
         phase,
         stages: stages::of(look, rollout),
+        smoke: rollout.smoke.as_ref().map(smoke::view),
         hold: rollout.hold.as_ref().map(|hold| held(look, rollout, hold)),
         verdict: verdict.class,
         because,

@@ -142,12 +142,13 @@ fn observed(look: &Look<'_>, slots: &Slots, slot: Slot) -> Option<f64> {
 }
 
 /// Since when the live slot is: the newest settled intent, if it gave all traffic to what stands
-/// there.
+/// there. One that found it there already, as an abort before the switch does, says nothing.
 fn tell_since(look: &Look<'_>, slot: &mut SlotView) {
     let settled = look.place.weight.as_ref();
     let settled = settled.filter(|intent| intent.settled.is_some());
     if let (Some(intent), Some(release)) = (settled, &slot.release)
         && intent.shares.get(&release.id) == Some(&100)
+        && intent.before.get(&release.id) != Some(&100)
     {
         slot.since_ms = Some(intent.at_ms);
         slot.record = Some(intent.id);

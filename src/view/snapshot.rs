@@ -3,6 +3,7 @@
 use crate::model::input::EngineInfo;
 use crate::model::strategy::Slot;
 use crate::model::verdict::{RuleState, VerdictClass};
+use crate::model::world::SmokeResult;
 use crate::model::{
     BalancerName, Clean, Placement, ReleaseId, RolloutId, RolloutKind, RolloutNumber, Seq,
     ServerName, Status, Version,
@@ -155,6 +156,9 @@ pub struct RolloutView {
     pub phase: PhaseView,
     /// The stages in order, as the strategy has them.
     pub stages: Vec<StageView>,
+    /// What the smoke tests found; `None` before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smoke: Option<SmokeView>,
     /// Why automatic progress is stopped; `None` while it goes on.
     pub hold: Option<HoldView>,
     /// The judge's word.
@@ -295,6 +299,24 @@ pub struct StageView {
     pub began_ms: Option<u64>,
     /// How long it takes at least (a step's soak); `None` where nobody knows.
     pub length_ms: Option<u64>,
+    /// Whether it went on although something was wrong; the detail says what.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub warns: bool,
+}
+
+/// What the smoke tests found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SmokeView {
+    /// How long all of them took; 0 where it was not measured.
+    pub took_ms: u64,
+    /// How many passed, counted per test and instance.
+    pub passed: usize,
+    /// How many failed without ending the rollout.
+    pub warned: usize,
+    /// How many failed and ended it.
+    pub failed: usize,
+    /// The first 50 results, failures first.
+    pub results: Vec<SmokeResult>,
 }
 
 /// How a stage stands.
@@ -408,6 +430,9 @@ pub struct InstanceRow {
     pub pid: Option<u32>,
     /// When its process began.
     pub started_ms: Option<u64>,
+    /// How long our own newest probe of it took; `None` before the first.
+    #[serde(default)]
+    pub probe_ms: Option<u64>,
     /// Why it is not running or not healthy.
     pub trouble: Option<Clean>,
     /// Whether a person took it out of traffic.

@@ -1,7 +1,7 @@
 //! Records as lines for people.
 
 use super::snapshot::TimelineRow;
-use super::words;
+use super::{smoke, words};
 use crate::model::command::PromoteTo;
 use crate::model::entry::{Drift, Entry, IdleProof, Record, WeightReason};
 use crate::model::state::{HoldReason, Status};
@@ -19,6 +19,14 @@ pub fn timeline_row(state: &State, record: &Record) -> Option<TimelineRow> {
     })
 }
 
+/// What a record holds beyond its line, each on a line of its own: the smoke tests' results.
+pub fn details(record: &Record) -> Vec<Clean> {
+    match &record.entry {
+        Entry::SmokeFinished { report, .. } => report.results.iter().map(smoke::line).collect(),
+        _ => Vec::new(),
+    }
+}
+
 fn text(state: &State, entry: &Entry) -> Option<String> {
     Some(match entry {
         Entry::EngineStarted { engine } => {
@@ -33,14 +41,10 @@ fn text(state: &State, entry: &Entry) -> Option<String> {
         Entry::InstanceIntended { .. } => return None,
         Entry::InstanceUp { server, .. } => format!("{server} is up"),
         Entry::InstanceFailed { server, why, .. } => format!("{server} failed: {why}"),
-        Entry::SmokeFinished { report, .. } => {
-            let bad = report
-                .results
-                .iter()
-                .filter(|result| result.trouble.is_some())
-                .count();
-            format!("{} smoke requests, {bad} failed", report.results.len())
-        }
+        Entry::EvidenceKept {
+            server, evidence, ..
+        } => format!("{server} left: {}", words::evidence(evidence)),
+        Entry::SmokeFinished { report, .. } => format!("smoke tests: {}", smoke::summary(report)),
         Entry::WeightIntended {
             placement,
             shares,

@@ -1,8 +1,27 @@
 //! Numbers and spans of time as people read them.
 
 use crate::model::entry::Shares;
+use crate::model::world::Evidence;
 use crate::model::{Release, ReleaseId};
 use std::collections::BTreeMap;
+
+/// `exit status 1, 2 restarts, 31 lines of output`.
+pub fn evidence(left: &Evidence) -> String {
+    let ended = left.ended.as_ref();
+    let ended = ended.map_or_else(|| "it was still running".to_owned(), ToString::to_string);
+    let restarts = match left.restarts {
+        0 => String::new(),
+        1 => ", 1 restart".to_owned(),
+        more => format!(", {more} restarts"),
+    };
+    let output = match (&left.log_trouble, left.log.len()) {
+        (Some(why), 0) => format!("its output cannot be read: {why}"),
+        (_, 0) => "no output".to_owned(),
+        (_, 1) => "1 line of output".to_owned(),
+        (_, lines) => format!("{lines} lines of output"),
+    };
+    format!("{ended}{restarts}, {output}")
+}
 
 /// `v2 25%, v1 75%`, the newest release first.
 pub fn shares(releases: &BTreeMap<ReleaseId, Release>, shares: &Shares) -> String {

@@ -20,7 +20,7 @@ fn version(name: &str) -> Version {
     name.parse().expect("valid")
 }
 
-fn release(n: u128, name: &str) -> ReleaseView {
+pub fn release(n: u128, name: &str) -> ReleaseView {
     ReleaseView {
         id: ReleaseId(uuid::Uuid::from_u128(n)),
         version: version(name),
@@ -107,7 +107,7 @@ fn row(seq: u64, ago_ms: u64, actor: &str, text: &str) -> TimelineRow {
     }
 }
 
-fn instance(n: u16, role: Role, name: &str, weight: u16) -> InstanceRow {
+pub fn instance(n: u16, role: Role, name: &str, weight: u16) -> InstanceRow {
     InstanceRow {
         server: format!("s{n}").parse().expect("valid"),
         address: format!("127.0.0.1:{}", 18_000 + n),
@@ -125,18 +125,20 @@ fn instance(n: u16, role: Role, name: &str, weight: u16) -> InstanceRow {
         restarts: 0,
         pid: Some(900 + u32::from(n)),
         started_ms: Some(NOW_MS - 300_000),
+        probe_ms: None,
         trouble: None,
         out: false,
     }
 }
 
-fn stage(name: &str, state: StageState, detail: &str) -> StageView {
+pub fn stage(name: &str, state: StageState, detail: &str) -> StageView {
     StageView {
         name: name.into(),
         state,
         detail: detail.into(),
         began_ms: None,
         length_ms: None,
+        warns: false,
     }
 }
 
@@ -173,6 +175,7 @@ pub fn soaking() -> Snapshot {
             stage("50%", StageState::Todo, "soak 5 min"),
             stage("100%", StageState::Todo, "soak 5 min"),
         ],
+        smoke: None,
         hold: None,
         verdict: VerdictClass::Pass,
         because: "6 of 7 rules satisfied, none broken".into(),

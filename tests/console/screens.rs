@@ -11,7 +11,7 @@ use wheelhouse::console::theme::{Depth, Symbols};
 use wheelhouse::link::LinkEvent;
 use wheelhouse::link::wire::{Reply, Request};
 use wheelhouse::view::Snapshot;
-use wheelhouse::view::snapshot::Role;
+use wheelhouse::view::snapshot::{Role, StageState};
 
 const SMALL: (u16, u16) = (80, 24);
 const MEDIUM: (u16, u16) = (120, 40);
@@ -54,6 +54,53 @@ fn at_every_size_each_moment_looks_as_reviewed() {
             insta::assert_snapshot!(format!("{name}_{}x{}", size.0, size.1), text);
         }
     }
+}
+
+#[test]
+fn a_smoke_test_that_only_warned_stays_to_be_seen() {
+    let mut snapshot = fixture::soaking();
+    let rollout = snapshot
+        .placements
+        .iter_mut()
+        .find_map(|view| view.rollout.as_mut());
+    let stage = &mut rollout.expect("it is open").stages[1];
+    stage.warns = true;
+    stage.detail = "warning: cache fails on s4: status 503, not 200; 5/6 ok (212 ms)".into();
+    let text = scene(snapshot.clone(), SMALL).text(SMALL);
+    assert!(text.contains("! Smoke"), "{text}");
+    assert!(
+        text.contains("soak 5 min"),
+        "the step under way has the line\n{text}"
+    );
+    let text = scene(snapshot, LARGE).text(LARGE);
+    assert!(
+        text.contains("! Smoke  warning: cache fails on s4: status 503"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_failed_smoke_test_has_one_line_on_a_small_screen() {
+    let mut snapshot = fixture::soaking();
+    let view = snapshot
+        .placements
+        .iter_mut()
+        .find(|view| view.rollout.is_some());
+    let view = view.expect("one is open");
+    for row in &mut view.instances {
+        row.probe_ms = Some(7);
+    }
+    let rollout = view.rollout.as_mut().expect("it is open");
+    rollout.stages.truncate(2);
+    rollout.stages[1].state = StageState::Failed;
+    rollout.stages[1].detail = "front fails on s4: status 503, not 200; 5/6 ok (212 ms)".into();
+    let text = scene(snapshot.clone(), SMALL).text(SMALL);
+    assert!(
+        text.contains("Smoke    front fails on s4: status 503"),
+        "{text}"
+    );
+    let text = scene(snapshot, LARGE).text(LARGE);
+    assert!(text.contains("ok 7ms"), "probes show their time\n{text}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::eventually;
 use uuid::Uuid;
 use wheelhouse::model::world::InstanceView;
 use wheelhouse::model::{Outcome, Placement, ReleaseId, ServerName};
-use wheelhouse::ports::{Runtime, Start};
+use wheelhouse::ports::{Runtime, Start, Stop};
 
 /// Holds an adapter to its word. `start` begins an instance that says something and then runs
 /// until it is stopped; `failing` begins, behind another server, one that ends by itself.
@@ -13,6 +13,7 @@ pub async fn keeps_its_word<R: Runtime>(runtime: &R, start: Start, failing: Star
     follows_the_restart_policy(runtime, &start, pid).await;
     keeps_one_release_behind_a_server(runtime, &start, pid).await;
     reads_output_from_a_position_on(runtime, &start).await;
+    tells_what_a_running_instance_would_leave(runtime, &start).await;
     says_why_an_instance_ended(runtime, failing).await;
     stops_once(runtime, &start).await;
 }
@@ -124,6 +125,20 @@ async fn reads_output_from_a_position_on<R: Runtime>(runtime: &R, start: &Start)
     assert!(rest.next >= first.next);
 }
 
+async fn tells_what_a_running_instance_would_leave<R: Runtime>(runtime: &R, start: &Start) {
+    let (placement, server) = (&start.placement, &start.server);
+    let left = runtime.evidence(placement, server, start.release).await;
+    let left = left.expect("readable").expect("it is there");
+    assert_eq!(left.ended, None);
+    assert!(
+        left.started_ms.is_some() && !left.log.is_empty(),
+        "{left:?}"
+    );
+    let other = ReleaseId(Uuid::now_v7());
+    let left = runtime.evidence(placement, server, other).await;
+    assert_eq!(left.expect("readable"), None, "of another release");
+}
+
 async fn says_why_an_instance_ended<R: Runtime>(runtime: &R, failing: Start) {
     assert!(
         !failing.keep_running,
@@ -149,16 +164,25 @@ async fn says_why_an_instance_ended<R: Runtime>(runtime: &R, failing: Start) {
         .expect("there");
     assert_eq!(
         ended.exited,
-        Some(why),
+        Some(why.clone()),
         "the same start is not carried out twice"
     );
-    let stopped = runtime.stop(&failing.placement, &failing.server, 0).await;
+    let left = runtime
+        .evidence(&failing.placement, &failing.server, failing.release)
+        .await;
+    let left = left.expect("readable").expect("it is there");
+    assert_eq!(left.ended, Some(why));
+    let stopped = runtime
+        .stop(Stop::of(&failing.placement, &failing.server, 0))
+        .await;
     assert_eq!(stopped.outcome, Outcome::Applied);
 }
 
 async fn stops_once<R: Runtime>(runtime: &R, start: &Start) {
     for _ in 0..2 {
-        let stopped = runtime.stop(&start.placement, &start.server, 5_000).await;
+        let stopped = runtime
+            .stop(Stop::of(&start.placement, &start.server, 5_000))
+            .await;
         assert_eq!(stopped.outcome, Outcome::Applied);
         let reading = stopped.reading.expect("read back");
         assert!(!reading.instances.contains_key(&start.server));

@@ -1,5 +1,6 @@
 //! Daemons and proxies of a test's own.
 
+use crate::inside::CONTROL_GROUP;
 use crate::support::{directory, docker, docker_says};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{Read, Write};
@@ -14,21 +15,38 @@ use tempfile::TempDir;
 /// How long a daemon may take to begin or end.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A dockerd in a network of its own, without bridge and firewall. Its containers listen there,
-/// where no test can reach them.
+/// A dockerd without bridge and firewall, in a network that is not the machine's: there, a daemon
+/// told to have no bridge would remove docker0.
 pub struct PrivateDaemon {
     _directory: TempDir,
     root: PathBuf,
     child: Option<Child>,
+    network: Network,
+}
+
+/// Where a private daemon and its containers listen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Network {
+    /// In a network of its own, where no test can reach them.
+    Own,
+    /// In the network of the test, which must be in [`crate::inside`]. Its containers go on running
+    /// while it does not.
+    OfTheTest,
 }
 
 impl PrivateDaemon {
     pub fn begin() -> Self {
+        Self::begin_in(Network::Own)
+    }
+
+    pub fn begin_in(network: Network) -> Self {
+        assert!(network == Network::Own || crate::inside::is_inside());
         let (kept, root) = directory();
         let mut daemon = Self {
             _directory: kept,
             root,
             child: None,
+            network,
         };
         daemon.start();
         daemon
@@ -47,13 +65,20 @@ impl PrivateDaemon {
         let log = std::fs::File::create(self.root.join("log")).expect("created");
         // Its own file, lest the machine's contradict; the driver is one that works here.
         let driver = docker(&["info", "-f", "{{.Driver}}"]);
-        let config = format!("{{\"storage-driver\":\"{driver}\"}}");
+        let live = self.network == Network::OfTheTest;
+        let config = format!("{{\"storage-driver\":\"{driver}\",\"live-restore\":{live}}}");
         std::fs::write(below("daemon.json"), config).expect("written");
-        // In a network of its own: a daemon told to have no bridge removes the machine's docker0.
-        let child = Command::new("unshare")
-            .args(["--net", "dockerd"])
+        let mut command = match self.network {
+            Network::Own => Command::new("unshare"),
+            Network::OfTheTest => Command::new("dockerd"),
+        };
+        if self.network == Network::Own {
+            command.args(["--net", "dockerd"]);
+        }
+        let child = command
             .args(["--data-root", &below("data"), "--exec-root", &below("exec")])
             .args(["--config-file", &below("daemon.json")])
+            .args(["--cgroup-parent", &format!("/{CONTROL_GROUP}")])
             .args(["--pidfile", &below("pid"), "-H", &self.host()])
             .args([
                 "--iptables=false",
@@ -82,6 +107,15 @@ impl PrivateDaemon {
         let child = self.child.as_ref().expect("it runs");
         let pid = Pid::from_raw(child.id().try_into().expect("a pid")).expect("a pid");
         kill_process(pid, signal).expect("signalled");
+    }
+
+    /// Kills it as a crash would, and containerd with it.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        child.kill().expect("our own child");
+        child.wait().expect("our own child");
+        // It would refuse to begin beside the pid it left, should another process have that now.
+        drop(std::fs::remove_file(self.root.join("pid")));
     }
 
     /// Ends it as its service would, with its containers.

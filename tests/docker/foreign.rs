@@ -7,7 +7,7 @@ use crate::support::{
 };
 use std::path::Path;
 use wheelhouse::model::Outcome;
-use wheelhouse::ports::Runtime;
+use wheelhouse::ports::{Runtime, Stop};
 
 const SERVICE: [&str; 5] = [
     "demo-service",
@@ -76,7 +76,10 @@ async fn fault_63_a_foreign_container_with_our_name_is_never_touched() {
         view.exited.is_some(),
         "the rollout fails before any traffic"
     );
-    let stopped = shop.runtime.stop(&shop.placement, &start.server, 100).await;
+    let stopped = shop
+        .runtime
+        .stop(Stop::of(&shop.placement, &start.server, 100))
+        .await;
     assert_eq!(stopped.outcome, Outcome::Applied);
     assert_eq!(shop.view(&start.server).await, None);
     assert_eq!(inspected(&name), before, "bit by bit");
@@ -205,7 +208,7 @@ async fn containers_of_others_are_the_same_after_a_whole_life_of_ours() {
     shop.must_start(&kept).await;
     let stopped = shop
         .runtime
-        .stop(&shop.placement, &start.server, 2_000)
+        .stop(Stop::of(&shop.placement, &start.server, 2_000))
         .await;
     assert_eq!(stopped.outcome, Outcome::Applied);
     assert_eq!((inspected(&name), inspected(&created)), before);

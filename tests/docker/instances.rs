@@ -1,15 +1,15 @@
 //! Instances as containers: the port's promises, deaths, restarts, evidence, figures, output.
 
 use crate::contract;
-use crate::support::{PORT, Shop, available, docker, runtime_at};
+use crate::support::{IMAGE, PORT, Shop, available, docker, runtime_at};
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
-use wheelhouse::model::service::HealthCheck;
+use wheelhouse::model::service::{CheckKind, HealthCheck, HttpCheck};
 use wheelhouse::model::{Outcome, ReleaseId};
-use wheelhouse::ports::{Probe, Runtime, Start};
-use wheelhouse::probe::HttpProbe;
+use wheelhouse::ports::{Probe, Runtime, Start, Stop};
+use wheelhouse::probe::InstanceProbe;
 
 #[tokio::test]
 async fn docker_keeps_the_word_of_a_runtime() {
@@ -34,9 +34,7 @@ async fn a_daemon_that_is_not_there_changes_nothing() {
 
 fn health() -> HealthCheck {
     HealthCheck {
-        path: "/healthz".to_owned(),
-        status: 200,
-        json: std::collections::BTreeMap::new(),
+        kind: CheckKind::Http(HttpCheck::get("/healthz")),
         interval_ms: 1_000,
         timeout_ms: 500,
         successes: 1,
@@ -46,9 +44,12 @@ fn health() -> HealthCheck {
 }
 
 async fn answers(start: &Start) {
-    let probe = HttpProbe::new();
+    let probe = InstanceProbe::new();
     contract::eventually("the instance answers", || async {
-        probe.probe(start.address, &health()).await.ok()
+        probe
+            .probe(&start.server, start.address, &health())
+            .await
+            .ok()
     })
     .await;
 }
@@ -98,7 +99,10 @@ async fn fault_58_an_exit_after_healthy_is_told_and_kept_as_evidence() {
     answers(&start).await;
     let why = shop.ended(&start.server).await;
     assert!(why.contains("exit status"), "{why}");
-    let stopped = shop.runtime.stop(&shop.placement, &start.server, 500).await;
+    let stopped = shop
+        .runtime
+        .stop(Stop::of(&shop.placement, &start.server, 500))
+        .await;
     assert_eq!(stopped.outcome, Outcome::Applied);
     assert_eq!(
         shop.view(&start.server).await,
@@ -127,10 +131,52 @@ async fn fault_58_an_exit_after_healthy_is_told_and_kept_as_evidence() {
     answers(&next).await;
     let stopped = shop
         .runtime
-        .stop(&shop.placement, &next.server, 2_000)
+        .stop(Stop::of(&shop.placement, &next.server, 2_000))
         .await;
     assert_eq!(stopped.outcome, Outcome::Applied);
     assert_eq!(shop.containers(), kept, "what did not fail is removed");
+}
+
+#[tokio::test]
+async fn what_failed_and_still_runs_is_stopped_and_kept_and_can_be_read_after_that() {
+    if !available() {
+        return;
+    }
+    let shop = Shop::open();
+    let start = shop.demo("web1", &[]);
+    shop.must_start(&start).await;
+    answers(&start).await;
+    let stopped = shop
+        .runtime
+        .stop(Stop {
+            failed: true,
+            ..Stop::of(&shop.placement, &start.server, 2_000)
+        })
+        .await;
+    assert_eq!(stopped.outcome, Outcome::Applied);
+    assert_eq!(shop.view(&start.server).await, None);
+    let kept = shop.containers();
+    assert_eq!(kept.len(), 1, "stopped, not removed");
+    let said = docker(&["inspect", "-f", "{{.Name}} {{.State.Running}}", &kept[0]]);
+    assert!(
+        said.contains("wheelhouse-failed-") && said.ends_with("false"),
+        "{said}"
+    );
+    let left = shop
+        .runtime
+        .evidence(&shop.placement, &start.server, start.release)
+        .await;
+    let left = left.expect("readable").expect("it is kept");
+    assert_eq!(left.image, Some(IMAGE.into()));
+    assert!(left.exit_code.is_some() && left.ended.is_some(), "{left:?}");
+    assert!(left.finished_ms >= left.started_ms, "{left:?}");
+    let said = |words: &str| left.log.iter().any(|line| line.as_str().contains(words));
+    assert!(said("listens on"), "its output is there: {left:?}");
+    let text = serde_json::to_string(&left).expect("JSON");
+    assert!(
+        !text.contains("MADE_BY"),
+        "nothing of its environment: {text}"
+    );
 }
 
 #[tokio::test]
@@ -174,7 +220,10 @@ async fn fault_59_a_crash_loop_shows_in_its_restarts() {
     .await;
     assert!(later.started_ms > first.started_ms);
     assert!(later.keep_running);
-    let stopped = shop.runtime.stop(&shop.placement, &start.server, 500).await;
+    let stopped = shop
+        .runtime
+        .stop(Stop::of(&shop.placement, &start.server, 500))
+        .await;
     assert_eq!(stopped.outcome, Outcome::Applied);
     let kept = shop.containers();
     let policy = docker(&[
@@ -197,14 +246,15 @@ async fn fault_60_and_64_a_hanging_instance_fails_its_probe_and_is_killed_after_
     answers(&start).await;
     let pid = Pid::from_raw(view.pid.try_into().expect("a pid")).expect("a pid");
     kill_process(pid, Signal::STOP).expect("stopped");
-    let probed = HttpProbe::new().probe(start.address, &health()).await;
+    let probe = InstanceProbe::new();
+    let probed = probe.probe(&start.server, start.address, &health()).await;
     assert!(probed.is_err(), "it hangs");
     let still = shop.view(&start.server).await.expect("there");
     assert_eq!(still.exited, None, "Docker holds it for running");
     let began = Instant::now();
     let stopped = shop
         .runtime
-        .stop(&shop.placement, &start.server, 1_000)
+        .stop(Stop::of(&shop.placement, &start.server, 1_000))
         .await;
     assert_eq!(stopped.outcome, Outcome::Applied);
     assert!(
@@ -230,13 +280,65 @@ async fn figures_of_memory_and_processor_are_read_beside_the_readings() {
     .await;
     let memory = view.memory_bytes.expect("read");
     assert!((1 << 20..1 << 30).contains(&memory), "{memory}");
-    assert!(view.cpu_percent.expect("read") < 200.0);
+    assert!(view.cpu_percent.expect("read") < 150.0);
     assert_eq!(view.memory_limit_bytes, None, "it has none");
     let began = Instant::now();
     shop.view(&start.server).await;
     assert!(
         began.elapsed() < Duration::from_millis(1_500),
         "no reading waits for them"
+    );
+}
+
+/// A shell of this machine that keeps one processor busy.
+fn burns(start: &mut Start) {
+    let container = start.workload.container.as_mut().expect("one");
+    let shape = &mut container.shape;
+    let there = ["/bin", "/lib", "/lib64", "/usr"].into_iter();
+    let there = there.filter(|path| Path::new(path).is_dir());
+    shape.volumes = Some(there.map(|path| format!("{path}:{path}:ro")).collect());
+    shape.entrypoint = Some(vec!["/bin/sh".to_owned()]);
+    let endless = ["-c", "while :; do :; done"];
+    shape.command = Some(endless.map(str::to_owned).to_vec());
+}
+
+async fn cpu_percent(shop: &Shop, start: &Start, wanted: impl Fn(f64) -> bool) -> f64 {
+    contract::eventually("the processor time is as wanted", || async {
+        let view = shop.view(&start.server).await?;
+        view.cpu_percent.filter(|percent| wanted(*percent))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn processor_time_is_told_against_what_the_instance_may_use() {
+    if !available() {
+        return;
+    }
+    let shop = Shop::open();
+    let mut limited = shop.demo("web1", &[]);
+    burns(&mut limited);
+    let container = limited.workload.container.as_mut().expect("one");
+    container.shape.cpu_milli = Some(200);
+    shop.must_start(&limited).await;
+    // A fifth of one processor is all it may use: it comes near to that, and not far over it.
+    let percent = cpu_percent(&shop, &limited, |percent| percent > 50.0).await;
+    assert!(percent < 200.0, "{percent} %");
+    let stopped = shop
+        .runtime
+        .stop(Stop::of(&shop.placement, &limited.server, 0))
+        .await;
+    assert_eq!(stopped.outcome, Outcome::Applied);
+    let mut free = shop.demo("web2", &[]);
+    burns(&mut free);
+    shop.must_start(&free).await;
+    let percent = cpu_percent(&shop, &free, |percent| percent > 0.0).await;
+    let processors: f64 = docker(&["info", "-f", "{{.NCPU}}"])
+        .parse()
+        .expect("a number");
+    assert!(
+        percent < 100.0 / processors * 1.5,
+        "{percent} % of {processors} processors"
     );
 }
 

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use wheelhouse::model::container::Pin;
 use wheelhouse::model::secret::SecretRef;
 use wheelhouse::model::{Clean, Outcome};
-use wheelhouse::ports::{NOTE, Runtime, RuntimeLook, Start};
+use wheelhouse::ports::{NOTE, Runtime, RuntimeLook, Start, Stop};
 use wheelhouse::runtime::docker::{DockerRuntime, Login, Logins};
 
 const USER: &str = "deployer";
@@ -279,7 +279,9 @@ async fn fault_56_wrong_logins_and_absent_images_fail_before_any_traffic() {
         .await;
         assert!(why.as_str().contains("cannot be pulled"), "{why}");
         assert!(!why.as_str().contains("hunter2"));
-        let stopped = runtime.stop(&shop.placement, &start.server, 0).await;
+        let stopped = runtime
+            .stop(Stop::of(&shop.placement, &start.server, 0))
+            .await;
         assert_eq!(stopped.outcome, Outcome::Applied);
     }
     assert_eq!(shop.containers(), Vec::<String>::new());

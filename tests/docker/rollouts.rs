@@ -214,3 +214,66 @@ async fn a_canary_of_containers_goes_forward_a_bad_one_back_and_no_request_is_lo
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("changes image:"), "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_killed_canary_left_is_read_in_the_history_once() {
+    if !available() {
+        return;
+    }
+    let mut world = World::open();
+    eventually("the engine answers", || async {
+        let said = world.says(&["engine", "status"]);
+        said.status.success().then_some(())
+    })
+    .await;
+    world.version("v1");
+    world.version("v2");
+    let first = Load::on(world.listen);
+    let (code, text) = world.deploy("v1", &["--wait", "--timeout", "90s"]);
+    assert_eq!(code, 0, "{text}\n{}", world.log());
+    first.end();
+    let before = world.shop.containers();
+    let (code, text) = world.deploy("v2", &[]);
+    assert_eq!(code, 0, "{text}\n{}", world.log());
+    let new = eventually("a canary that said something", || async {
+        let all = world.shop.containers().into_iter();
+        let mut new = all.filter(|id| !before.contains(id));
+        let said = |id: &String| {
+            let said = docker_says(&["logs", id]);
+            let text = [said.stdout, said.stderr].concat();
+            String::from_utf8_lossy(&text).contains("listens on")
+        };
+        new.find(said)
+    })
+    .await;
+    docker(&["kill", &new]);
+    let shown = eventually("what it left is in the history", || async {
+        let said = world.says(&["history", "show", "2"]);
+        let text = String::from_utf8_lossy(&said.stdout).into_owned();
+        text.contains(" left: ").then_some(text)
+    })
+    .await;
+    let (head, log) = shown.split_once(" left: ").expect("just seen");
+    assert!(head.contains(" failed: "), "{shown}");
+    for part in [
+        "killed",
+        "exit code     137",
+        "demo-service --address",
+        "| ",
+    ] {
+        assert!(log.contains(part), "{part} in {shown}");
+    }
+    assert!(log.contains("listens on"), "{shown}");
+    let number = ["wait", "2", "--timeout", "90s"];
+    assert_eq!(
+        world.says(&number).status.code(),
+        Some(1),
+        "{}",
+        world.log()
+    );
+    let whole = world.says(&["history", "show", "2", "--json"]).stdout;
+    let whole = String::from_utf8_lossy(&whole).into_owned();
+    assert!(!whole.contains("MADE_BY"), "nothing of its environment");
+    let said = world.says(&["history", "verify"]);
+    assert!(said.status.success(), "{said:?}");
+}

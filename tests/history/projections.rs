@@ -4,7 +4,8 @@ use super::support::{self, Story, finished, intended, open, placement, settled, 
 use rusqlite::Connection;
 use std::path::Path;
 use wheelhouse::history::{HistoryReader, Integrity, RolloutRef, verify};
-use wheelhouse::model::{Entry, RolloutKind, RolloutNumber, Status, VerdictClass};
+use wheelhouse::model::world::Evidence;
+use wheelhouse::model::{Clean, Entry, RolloutKind, RolloutNumber, Status, VerdictClass};
 
 /// status, completed_at, duration_ms, rolled_back, target, current, error_rate, latency_p99.
 type Row = (String, Option<i64>, Option<i64>, bool, i64, i64, f64, i64);
@@ -271,4 +272,44 @@ fn a_reader_sees_whole_moments_while_an_engine_writes() {
         (Integrity::Whole, records)
     );
     assert_eq!(report.deployments, Some(25));
+}
+
+#[test]
+fn evidence_that_is_recorded_after_a_rollouts_end_is_shown_with_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut opened = open(dir.path());
+    let mut story = Story::default();
+    support::write_rollouts(&mut opened.history, &mut story, 2);
+    let mut evidence = Evidence::default();
+    evidence.keep_log((0..1_100).map(|number| Clean::new(&format!("line {number}"))));
+    assert_eq!((evidence.log.len(), evidence.log_dropped), (1_000, 100));
+    let kept = Entry::EvidenceKept {
+        placement: placement(),
+        server: "web3".parse().expect("a name"),
+        release: support::release_id(1),
+        rollout: Some(RolloutNumber(1)),
+        evidence: Box::new(evidence),
+    };
+    let late = story.tell([kept]);
+    opened.history.append(&late, None).expect("appended");
+    let reader = HistoryReader::open(dir.path()).expect("readable");
+    for (number, shown) in [(1, true), (2, false)] {
+        let which = RolloutRef::Number(RolloutNumber(number));
+        let (_, records) = reader.show(which).expect("read").expect("there");
+        assert_eq!(records.last() == late.last(), shown, "#{number}");
+    }
+    let report = verify(dir.path()).expect("readable");
+    assert_eq!(report.integrity, Integrity::Whole);
+}
+
+#[test]
+fn the_output_kept_is_bounded_in_bytes_and_the_newest_lines_stay() {
+    let mut evidence = Evidence::default();
+    let long = "x".repeat(8_000);
+    evidence.keep_log((0..20).map(|number| Clean::new(&format!("{number} {long}"))));
+    let bytes: usize = evidence.log.iter().map(|line| line.as_str().len()).sum();
+    assert!(bytes <= 64 * 1024, "{bytes}");
+    assert_eq!(evidence.log.len() as u64 + evidence.log_dropped, 20);
+    let last = evidence.log.back().expect("a line");
+    assert!(last.as_str().starts_with("19 "), "{last}");
 }

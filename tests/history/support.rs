@@ -9,8 +9,8 @@ use wheelhouse::model::command::PromoteTo;
 use wheelhouse::model::entry::{Actor, Drift, IdleProof, Shares, WeightReason};
 use wheelhouse::model::input::EngineInfo;
 use wheelhouse::model::service::{
-    AnalysisSettings, Backend, CanarySettings, HealthCheck, Server, ServiceSpec, SmokeTest, Step,
-    Workload,
+    AnalysisSettings, Backend, CanarySettings, CheckKind, HealthCheck, HttpCheck, SMOKE_TIMEOUT_MS,
+    Server, ServiceSpec, SmokeTest, Step, Workload,
 };
 use wheelhouse::model::state::HoldReason;
 use wheelhouse::model::verdict::{Finding, RuleState};
@@ -107,6 +107,7 @@ pub fn spec() -> ServiceSpec {
         workload: workload(),
         health: health(),
         smoke: vec![smoke_test()],
+        smoke_timeout_ms: SMOKE_TIMEOUT_MS,
         canary: CanarySettings {
             steps: vec![step(5), step(25), step(100)],
             min_requests: 300,
@@ -124,9 +125,10 @@ pub fn spec() -> ServiceSpec {
 
 fn health() -> HealthCheck {
     HealthCheck {
-        path: "/health".to_owned(),
-        status: 200,
-        json: BTreeMap::from([("/checks/database".to_owned(), serde_json::json!("ok"))]),
+        kind: CheckKind::Http(HttpCheck {
+            json: BTreeMap::from([("/checks/database".to_owned(), serde_json::json!("ok"))]),
+            ..HttpCheck::get("/health")
+        }),
         interval_ms: 2_000,
         timeout_ms: 1_000,
         successes: 2,
@@ -138,14 +140,14 @@ fn health() -> HealthCheck {
 fn smoke_test() -> SmokeTest {
     SmokeTest {
         name: name("home"),
-        method: "GET".to_owned(),
-        path: "/".to_owned(),
-        headers: BTreeMap::new(),
-        body: None,
-        status: 200,
-        contains: Some("ok".to_owned()),
-        json: BTreeMap::new(),
+        critical: true,
+        kind: CheckKind::Http(HttpCheck {
+            contains: Some("ok".to_owned()),
+            ..HttpCheck::get("/")
+        }),
         timeout_ms: 1_000,
+        attempts: 1,
+        retry_interval_ms: 0,
     }
 }
 
@@ -358,11 +360,12 @@ pub fn every_entry() -> Vec<Entry> {
     let report = SmokeReport {
         rollout: rollout_id(2),
         results: vec![SmokeResult {
-            test: "home".to_owned(),
-            server: server(),
-            took_ms: 12,
+            status: Some(500),
+            attempts: 2,
             trouble: Some(Clean::new("answered 500, not 200")),
+            ..SmokeResult::passed(&smoke_test(), &server(), 12)
         }],
+        took_ms: 30,
     };
     vec![
         Entry::EngineStarted {

@@ -17,7 +17,7 @@ use wheelhouse::model::effect::ServerSetting;
 use wheelhouse::model::service::{Backend, Server, Workload};
 use wheelhouse::model::world::{InstanceView, ServerView};
 use wheelhouse::model::{Name, Outcome, Placement, ReleaseId, ServerName};
-use wheelhouse::ports::{Balancer, Runtime, Start};
+use wheelhouse::ports::{Balancer, Runtime, Start, Stop};
 use wheelhouse::runtime::host::HostRuntime;
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_wheelhouse");
@@ -314,7 +314,10 @@ impl Shop {
 
     pub async fn stop(&self, index: usize) {
         let server = &self.servers[index].name;
-        let stopped = self.runtime.stop(&placement(), server, 2_000).await;
+        let stopped = self
+            .runtime
+            .stop(Stop::of(&placement(), server, 2_000))
+            .await;
         assert_eq!(stopped.outcome, Outcome::Applied);
     }
 }

@@ -5,7 +5,7 @@ use crate::harness::*;
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
 use wheelhouse::model::{Clean, Outcome};
-use wheelhouse::ports::{Runtime, Start};
+use wheelhouse::ports::{Runtime, Start, Stop};
 use wheelhouse::runtime::host::HostRuntime;
 
 /// The instance's lines so far, from the first that is kept.
@@ -138,7 +138,9 @@ async fn a_stop_leaves_nobody_of_the_group_behind() {
     .await;
     assert!(is_alive(child));
     let began = Instant::now();
-    let stopped = runtime.stop(&start.placement, &start.server, 300).await;
+    let stopped = runtime
+        .stop(Stop::of(&start.placement, &start.server, 300))
+        .await;
     assert_eq!(stopped.outcome, Outcome::Applied);
     assert!(!is_alive(child), "killed once the grace is over");
     assert!(

@@ -112,9 +112,42 @@ fn commands() -> Vec<CommandRequest> {
             to: None,
             reason: None,
         },
+        CommandRequest::Restart {
+            placement: placement(),
+            reason: None,
+        },
+        CommandRequest::Scale {
+            placement: placement(),
+            instances: 3,
+            reason: None,
+        },
+        CommandRequest::Drain {
+            placement: placement(),
+            server: "s1".parse().expect("valid"),
+            reason: None,
+        },
+        CommandRequest::Undrain {
+            placement: placement(),
+            server: "s1".parse().expect("valid"),
+        },
+        CommandRequest::Drill {
+            placement: placement(),
+            reason: None,
+        },
         CommandRequest::Note {
             placement: placement(),
             text: "here".into(),
+        },
+        CommandRequest::DeployGreen {
+            placement: placement(),
+            version: version(),
+            reason: None,
+            request_id: None,
+        },
+        CommandRequest::SwitchTraffic {
+            placement: placement(),
+            green_id: "#7".to_owned(),
+            revision: 1,
         },
     ]
 }
@@ -132,6 +165,11 @@ fn requests() -> Vec<(Request, Role)> {
             placement: "shop@prod".parse().expect("valid"),
             server: "s1".parse().expect("valid"),
             from: 0,
+        },
+        Request::MonitorBlueGreen {
+            placement: "shop@prod".parse().expect("valid"),
+            blue_id: "#6".to_owned(),
+            green_id: "#7".to_owned(),
         },
     ];
     let acts = commands()

@@ -4,7 +4,7 @@
 use crate::support::*;
 use serde_json::{Value, json};
 use tokio::net::UnixListener;
-use wheelhouse::link::wire::{PROTOCOL, Reply, Request, ServerFrame};
+use wheelhouse::link::wire::{CommandRequest, PROTOCOL, Reply, Request, ServerFrame};
 use wheelhouse::link::{Client, own_uid, socket_path};
 use wheelhouse::model::command::Answer;
 use wheelhouse::model::{Actor, Clean, Role};
@@ -147,4 +147,44 @@ async fn an_engine_serves_a_console_a_minor_version_away_and_says_what_it_does_n
     );
     assert!(done, "{heard:?}");
     engine.script.was_asked(1, is_abort).await;
+}
+
+/// The names by which others ask (FEATURES G); they never change.
+#[test]
+fn blue_and_green_are_asked_for_by_their_names() {
+    let of = |request: Value| serde_json::from_value::<Request>(request).expect("understood");
+    let placement = "shop@prod";
+    let deploy = of(json!({ "request": "command", "command": {
+        "verb": "deploy_green", "placement": placement, "version": "v2",
+    } }));
+    let switch = of(json!({ "request": "command", "command": {
+        "verb": "switch_traffic", "placement": placement, "green_id": "#7", "revision": 3,
+    } }));
+    let monitor = of(json!({
+        "request": "monitor_blue_green", "placement": placement, "blue_id": "#6", "green_id": "#7",
+    }));
+    let place = || placement.parse().expect("valid");
+    let expected = [
+        Request::Command {
+            command: CommandRequest::DeployGreen {
+                placement: place(),
+                version: "v2".parse().expect("valid"),
+                reason: None,
+                request_id: None,
+            },
+        },
+        Request::Command {
+            command: CommandRequest::SwitchTraffic {
+                placement: place(),
+                green_id: "#7".to_owned(),
+                revision: 3,
+            },
+        },
+        Request::MonitorBlueGreen {
+            placement: place(),
+            blue_id: "#6".to_owned(),
+            green_id: "#7".to_owned(),
+        },
+    ];
+    assert_eq!([deploy, switch, monitor], expected);
 }

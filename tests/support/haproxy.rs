@@ -21,7 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use wheelhouse::balancer::haproxy::{HaproxyBalancer, HaproxyOptions, Shares, Snippet, snippet};
 use wheelhouse::model::effect::ServerSetting;
-use wheelhouse::model::service::{Backend, Server};
+use wheelhouse::model::service::{Backend, HttpCheck, Server};
 use wheelhouse::model::{Outcome, ServerName};
 use wheelhouse::ports::Balancer;
 
@@ -338,8 +338,7 @@ fn text(
         state_file: &directory.join(format!("{}.state", backend.backend)),
         backend: &backend.backend,
         listen,
-        health_path: "/readyz",
-        health_status: 200,
+        health: Some(&HttpCheck::get("/readyz")),
         servers: &servers,
         shares: Shares::Exact,
         log: None,

@@ -17,7 +17,7 @@
 //! * `expose-fd listeners`: a reload hands the listening sockets over, so none is refused.
 
 use super::Shares;
-use crate::model::service::Server;
+use crate::model::service::{HttpCheck, Server};
 use crate::model::{Clean, LogAddress, Name};
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -34,10 +34,8 @@ pub struct Snippet<'a> {
     pub backend: &'a Name,
     /// Where clients connect.
     pub listen: SocketAddr,
-    /// Path of the health check.
-    pub health_path: &'a str,
-    /// Status the health check expects.
-    pub health_status: u16,
+    /// The health check's request; without one the balancer only connects.
+    pub health: Option<&'a HttpCheck>,
     /// The servers, at least twice as many as instances.
     pub servers: &'a [Server],
     /// Chooses the algorithm.
@@ -56,12 +54,12 @@ pub fn snippet(wanted: &Snippet<'_>) -> String {
     };
     let socket = word(&wanted.socket.display().to_string());
     let state_file = word(&wanted.state_file.display().to_string());
-    let path = word(wanted.health_path);
+    let check = wanted.health.map(check_lines).unwrap_or_default();
     let (log, httplog) = match wanted.log {
         None => (String::new(), ""),
         Some(at) => (log_lines(at), "  log global\n  option httplog\n"),
     };
-    let (listen, status) = (wanted.listen, wanted.health_status);
+    let listen = wanted.listen;
     let mut text = format!(
         "\
 global
@@ -87,10 +85,7 @@ backend {backend}
   retries 3
   option redispatch 1
   retry-on conn-failure
-  option httpchk
-  http-check send meth GET uri {path}
-  http-check expect status {status}
-  default-server inter 1s fall 2 rise 1
+{check}  default-server inter 1s fall 2 rise 1
 "
     );
     for server in wanted.servers {
@@ -99,6 +94,14 @@ backend {backend}
         let _ = writeln!(text, "  server {name} {address} disabled weight 1 check");
     }
     text
+}
+
+/// The lines that make the balancer ask what our own probe asks.
+fn check_lines(check: &HttpCheck) -> String {
+    let (method, path, status) = (word(&check.method), word(&check.path), check.status);
+    format!(
+        "  option httpchk\n  http-check send meth {method} uri {path}\n  http-check expect status {status}\n"
+    )
 }
 
 /// The lines under `global` that send log lines to the engine.

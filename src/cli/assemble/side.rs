@@ -12,7 +12,7 @@ use crate::history::{HistoryError, HistoryReader, RolloutRef};
 use crate::link::wire::{CommandRequest, Reply, Request};
 use crate::link::{EngineSide, ServerHello, Trouble};
 use crate::model::command::{Answer, Command, Refusal};
-use crate::model::{Actor, BalancerName, Clean, Entry, Placement, Roles, ServerName};
+use crate::model::{Actor, BalancerName, Clean, Entry, Placement, Record, Roles, ServerName};
 use crate::ports::Runtime as _;
 use crate::view::Snapshot;
 use crate::view::snapshot::Attached;
@@ -350,6 +350,7 @@ impl Side {
         let (row, mut records) = found.ok_or(unknown)?;
         let first = records.len().saturating_sub(RECORDS_MAX);
         records.drain(..first);
+        shorten_output(&mut records);
         Ok(Reply::Show { row, records })
     }
 
@@ -396,3 +397,18 @@ impl Side {
 
 /// Records one reply carries at most; the frame must stay below its limit.
 const RECORDS_MAX: usize = 200;
+
+/// Bytes of output that the evidence in one reply carries together; the history holds all.
+const OUTPUT_BYTES_MAX: usize = 256 * 1024;
+
+fn shorten_output(records: &mut [Record]) {
+    let mut all: Vec<_> = records
+        .iter_mut()
+        .filter_map(|record| match &mut record.entry {
+            Entry::EvidenceKept { evidence, .. } => Some(evidence),
+            _ => None,
+        })
+        .collect();
+    let each = OUTPUT_BYTES_MAX / all.len().max(1);
+    all.iter_mut().for_each(|evidence| evidence.trim_log(each));
+}

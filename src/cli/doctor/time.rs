@@ -42,7 +42,8 @@ pub(super) async fn of_an_instance(
 ) -> Option<Finding> {
     let running = instances.iter().find(|(_, view)| view.exited.is_none())?;
     let address = spec.address(running.0)?;
-    let date = date_of(&format!("http://{address}{}", spec.health.path)).await?;
+    let path = spec.health.kind.http().map_or("/", |check| &check.path);
+    let date = date_of(&format!("http://{address}{path}")).await?;
     let subject = Subject::new("instance.clock", &format!("{} clock", spec.placement));
     let ahead_ms = date - now_ms();
     let mend = "let both machines follow one time server";

@@ -6,7 +6,7 @@ use crate::console::pane::Pane;
 use crate::console::screen::{self, Plan};
 use crate::console::widget::text;
 use crate::model::{Role, ServerName};
-use crate::view::snapshot::PlacementView;
+use crate::view::snapshot::{PhaseView, PlacementView, RolloutView};
 
 impl App {
     /// Where everything is on the screen.
@@ -132,7 +132,9 @@ impl App {
     /// What the hold key does now.
     pub fn hold_word(&self) -> &'static str {
         let open = self.view().and_then(|view| view.rollout.as_ref());
-        match open.is_some_and(|open| open.hold.is_some()) {
+        // Nothing resumes a slot that waits for its switch: a person promotes.
+        let held = |open: &RolloutView| open.hold.is_some() && open.phase != PhaseView::Ready;
+        match open.is_some_and(held) {
             true => "resume",
             false => "hold",
         }

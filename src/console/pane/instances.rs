@@ -136,16 +136,27 @@ fn heading(theme: &Theme, cells: usize) -> Line<'static> {
     )
 }
 
+/// A probe that passes, with its time where the column holds it.
+fn passed(row: &InstanceRow, mark: &str, cells: usize) -> String {
+    let timed = row.probe_ms.map(|ms| format!("{mark} ok {ms}ms"));
+    timed
+        .filter(|text| text::width(text) < cells)
+        .unwrap_or_else(|| format!("{mark} ok"))
+}
+
 fn instance(theme: &Theme, row: &InstanceRow, cells: usize) -> Vec<Line<'static>> {
     let symbols = &theme.symbols;
+    let (server, wide_probe, wide_balancer, _) = narrow(cells);
     let (role, role_style) = part(theme, row.role);
     let (probe, style) = match (row.healthy, row.status.as_str()) {
-        (Some(true), "up") => (format!("{} ok", symbols.passed), theme.style(Role::Ok)),
+        (Some(true), "up") => (
+            passed(row, symbols.passed, wide_probe),
+            theme.style(Role::Ok),
+        ),
         (Some(true), status) => (status.to_owned(), theme.style(Role::Running)),
         (Some(false), _) => (format!("{} fails", symbols.failed), theme.style(Role::Fail)),
         (None, status) => (status.to_owned(), theme.style(Role::Waiting)),
     };
-    let (server, wide_probe, wide_balancer, _) = narrow(cells);
     let (balancer, balancer_style) = match (row.out, row.balancer.as_str()) {
         (true, _) if wide_balancer < 8 => ("out", theme.style(Role::Warn)),
         (true, _) => ("drained", theme.style(Role::Warn)),

@@ -63,10 +63,11 @@ fn name_cells(stages: &[StageView]) -> usize {
     longest.max().map_or(7, |longest| (longest + 1).max(7))
 }
 
-/// A state's symbol, word and style.
-pub(super) fn stage_mark(theme: &Theme, state: StageState) -> (&'static str, Style) {
+/// A stage's symbol and style.
+pub(super) fn stage_mark(theme: &Theme, stage: &StageView) -> (&'static str, Style) {
     let symbols = &theme.symbols;
-    match state {
+    match stage.state {
+        StageState::Passed if stage.warns => (symbols.warned, theme.style(Role::Warn)),
         StageState::Todo => (symbols.todo, theme.style(Role::Muted)),
         StageState::Running => (symbols.running, theme.style(Role::Running)),
         StageState::Held => (symbols.held, theme.style(Role::Warn)),
@@ -114,11 +115,14 @@ impl Room<'_> {
         gap(&mut lines);
         lines.extend(self.flow(view, open, now_ms));
         gap(&mut lines);
-        lines.extend(self.said(
-            "Verdict",
-            &format!("{}: {}", open.verdict.word(), open.because),
-            self.theme.style(verdict_role(open.verdict)),
-        ));
+        // Nothing new is judged in a restart.
+        if open.kind != RolloutKind::Restart {
+            lines.extend(self.said(
+                "Verdict",
+                &format!("{}: {}", open.verdict.word(), open.because),
+                self.theme.style(verdict_role(open.verdict)),
+            ));
+        }
         // On a low pane the banner has to do.
         if let (Some(hold), false) = (&open.hold, self.rows < 12) {
             lines.extend(self.said("Held", hold.text.as_str(), self.theme.style(Role::Warn)));
@@ -162,7 +166,7 @@ impl Room<'_> {
         stages
             .iter()
             .map(|stage| {
-                let (mark, style) = stage_mark(self.theme, stage.state);
+                let (mark, style) = stage_mark(self.theme, stage);
                 let name = text::left(stage.name.as_str(), name_cells, &self.theme.symbols);
                 let mut spans = vec![
                     Span::styled(format!("{mark} {name}"), style),
@@ -220,7 +224,7 @@ impl Room<'_> {
         let mut lines: Vec<Vec<Span<'static>>> = vec![Vec::new()];
         let mut used = 0;
         for stage in stages {
-            let (mark, style) = stage_mark(self.theme, stage.state);
+            let (mark, style) = stage_mark(self.theme, stage);
             let piece = format!("{mark} {}", stage.name);
             let cells = text::width(&piece) + 2;
             if used + cells > self.cells + 2 && used > 0 {
@@ -235,10 +239,11 @@ impl Room<'_> {
         }
         let mut lines: Vec<_> = lines.into_iter().map(Line::from).collect();
         let open = |stage: &&StageView| {
-            matches!(
-                stage.state,
-                StageState::Running | StageState::Held | StageState::Failed
-            )
+            stage.warns
+                || matches!(
+                    stage.state,
+                    StageState::Running | StageState::Held | StageState::Failed
+                )
         };
         if let Some(stage) = stages.iter().rfind(open) {
             let cells = name_cells(std::slice::from_ref(stage)).max(8) + 1;
@@ -326,6 +331,11 @@ impl Room<'_> {
         let open = view.rollout.as_ref();
         if let Some(batch) = open.and_then(|open| open.batch.as_ref()) {
             texts.push(format!("replaced {}/{}", batch.replaced, batch.instances));
+        }
+        let out = view.instances.iter().filter(|row| row.out);
+        let out: Vec<_> = out.map(|row| row.server.as_str()).collect();
+        if !out.is_empty() {
+            texts.push(format!("drained {}", out.join(" ")));
         }
         (!texts.is_empty()).then(|| {
             Line::from(vec![

@@ -8,7 +8,7 @@ use crate::console::pane::{Pane, fleet};
 use crate::console::theme::{Role, Theme};
 use crate::console::widget::text;
 use crate::model::RolloutKind;
-use crate::view::snapshot::{PhaseView, PlacementView, RolloutView, StageState};
+use crate::view::snapshot::{PhaseView, PlacementView, ReleaseView, RolloutView, StageState};
 use crate::view::words;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
@@ -79,7 +79,8 @@ fn of_placement(theme: &Theme, view: &PlacementView, now_ms: u64) -> Vec<Span<'s
                 open.release.version.to_string(),
                 theme.style(Role::Canary),
             ));
-            if let Some(from) = &open.from {
+            let other = |from: &&ReleaseView| from.version != open.release.version;
+            if let Some(from) = open.from.as_ref().filter(other) {
                 let text = format!(" {} {}", theme.symbols.from, from.version);
                 spans.push(Span::styled(text, theme.style(Role::Stable)));
             }

@@ -11,6 +11,8 @@ pub struct Symbols {
     pub running: &'static str,
     /// Wrong.
     pub failed: &'static str,
+    /// Done, with something wrong that ended nothing.
+    pub warned: &'static str,
     /// Stopped until somebody comes.
     pub held: &'static str,
     /// Not begun.
@@ -56,6 +58,7 @@ impl Symbols {
         passed: "✔",
         running: "▶",
         failed: "✖",
+        warned: "!",
         held: "‖",
         todo: "○",
         skipped: "·",
@@ -76,6 +79,7 @@ impl Symbols {
         passed: "[ok]",
         running: "[>>]",
         failed: "[!!]",
+        warned: "[! ]",
         held: "[--]",
         todo: "[  ]",
         skipped: "[..]",

@@ -9,11 +9,15 @@ use crate::model::metrics::{
     Figure, Measured, MetricsQuestion, MetricsReading, ReleaseFigures, Subject,
 };
 use crate::model::service::{
-    AnalysisSettings, Backend, CanarySettings, HealthCheck, Server, Step, Workload,
+    AnalysisSettings, Backend, CanarySettings, CheckKind, HealthCheck, HttpCheck, SMOKE_TIMEOUT_MS,
+    Server, SmokeTest, Step, Workload,
 };
 use crate::model::state::{Hold, InstanceStatus};
 use crate::model::verdict::Counters;
-use crate::model::world::{Admin, BalancerReading, InstanceView, RuntimeReading, ServerView};
+use crate::model::world::{
+    Admin, BalancerReading, Evidence, InstanceView, RuntimeReading, ServerView, SmokeReport,
+    SmokeResult,
+};
 use crate::model::{
     Actor, BalancerName, Clean, Entry, Event, Input, Outcome, Phase, Placement, PlacementState,
     Record, ReleaseId, Rollout, RolloutId, RuntimeName, ServerName, ServiceSpec, State, Status,
@@ -47,6 +51,14 @@ pub(crate) struct Stage {
     pub(crate) no_runtime: bool,
     /// Probes of these fail.
     pub(crate) sick: BTreeSet<ServerName>,
+    /// Smoke tests that fail, by name.
+    pub(crate) failing_tests: BTreeSet<String>,
+    /// No smoke run ends.
+    pub(crate) smoke_hangs: bool,
+    /// Of whom it was asked what they left.
+    pub(crate) asked_evidence: Vec<ServerName>,
+    /// That is never answered.
+    pub(crate) evidence_fails: bool,
     /// Error ratio in percent, by version.
     pub(crate) errors: BTreeMap<String, u64>,
     /// What a source of metrics says, where there is one.
@@ -107,9 +119,7 @@ pub(crate) fn spec() -> ServiceSpec {
             container: None,
         },
         health: HealthCheck {
-            path: "/readyz".to_owned(),
-            status: 200,
-            json: BTreeMap::new(),
+            kind: CheckKind::Http(HttpCheck::get("/readyz")),
             interval_ms: 2_000,
             timeout_ms: 1_000,
             successes: 1,
@@ -117,6 +127,7 @@ pub(crate) fn spec() -> ServiceSpec {
             start_timeout_ms: 30_000,
         },
         smoke: Vec::new(),
+        smoke_timeout_ms: SMOKE_TIMEOUT_MS,
         canary: CanarySettings {
             steps: vec![step(5), step(25), step(100)],
             min_requests: 300,
@@ -185,6 +196,10 @@ pub(crate) fn empty_with(spec: ServiceSpec) -> Stage {
         stubborn: false,
         no_runtime: false,
         sick: BTreeSet::new(),
+        failing_tests: BTreeSet::new(),
+        smoke_hangs: false,
+        asked_evidence: Vec::new(),
+        evidence_fails: false,
         errors: BTreeMap::new(),
         told: Told::Counts(500.0, 0.0),
         requests: 20,
@@ -446,6 +461,9 @@ impl Stage {
             let Some(key) = effect.key() else {
                 continue;
             };
+            if self.smoke_hangs && matches!(effect, Effect::Smoke { .. }) {
+                continue;
+            }
             // One write to a target at a time; what was not taken is tried again later.
             if effect.is_write() && !tried.insert(key.clone()) {
                 continue;
@@ -557,6 +575,7 @@ impl Stage {
                         placement,
                         server,
                         release,
+                        took_ms: Some(1),
                         result,
                     },
                 )
@@ -573,10 +592,57 @@ impl Stage {
                 };
                 (Outcome::Applied, seen)
             }
-            Effect::Smoke { .. } | Effect::WakeAt { .. } => {
-                panic!("the stage has no {effect:?}")
+            Effect::Smoke {
+                rollout,
+                tests,
+                instances,
+                ..
+            } => {
+                let result = |server, test: &SmokeTest| SmokeResult {
+                    trouble: self
+                        .failing_tests
+                        .contains(test.name.as_str())
+                        .then(|| "status 500".into()),
+                    ..SmokeResult::passed(test, server, 5)
+                };
+                let on = |server| tests.iter().map(move |test| result(server, test));
+                let report = SmokeReport {
+                    rollout: *rollout,
+                    results: instances.keys().flat_map(on).collect(),
+                    took_ms: 5,
+                };
+                (Outcome::Applied, Observation::Smoke { placement, report })
             }
+            Effect::ReadEvidence {
+                server, release, ..
+            } => {
+                self.asked_evidence.push(server.clone());
+                let reading = match self.evidence_fails {
+                    true => Err("no answer".into()),
+                    false => Ok(self.left_by(server, *release)),
+                };
+                let (server, release) = (server.clone(), *release);
+                let seen = Observation::Evidence {
+                    placement,
+                    server,
+                    release,
+                    reading,
+                };
+                (Outcome::Applied, seen)
+            }
+            Effect::WakeAt { .. } => panic!("the stage has no {effect:?}"),
         }
+    }
+
+    fn left_by(&self, server: &ServerName, release: ReleaseId) -> Option<Evidence> {
+        let there = self.runtime.instances.get(server);
+        let there = there.filter(|there| there.release == release)?;
+        let mut evidence = Evidence {
+            ended: there.exited.clone(),
+            ..Evidence::default()
+        };
+        evidence.keep_log(["a last word".into()]);
+        Some(evidence)
     }
 
     fn told(&self, question: &MetricsQuestion) -> Result<MetricsReading, crate::model::Clean> {

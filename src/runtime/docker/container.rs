@@ -7,8 +7,8 @@ use super::{Cause, DockerRuntime, NotYet, labels, shape};
 use crate::model::container::{Container, Pin};
 use crate::model::service::Workload;
 use crate::model::world::RuntimeReading;
-use crate::model::{Clean, Outcome, Placement, ServerName};
-use crate::ports::{Start, Written};
+use crate::model::{Clean, Outcome, Placement};
+use crate::ports::{Start, Stop, Written};
 use bollard::Docker;
 use bollard::models::{ContainerUpdateBody, NetworkConnectRequest};
 use bollard::query_parameters::{
@@ -218,15 +218,11 @@ impl DockerRuntime {
         }
     }
 
-    pub(super) async fn stop_container(
-        &self,
-        placement: &Placement,
-        server: &ServerName,
-        grace_ms: u64,
-    ) -> Written<RuntimeReading> {
+    pub(super) async fn stop_container(&self, stop: Stop) -> Written<RuntimeReading> {
+        let (placement, server) = (&stop.placement, &stop.server);
         self.set_not_yet(placement, server, None);
-        let limit = Duration::from_millis(grace_ms) + STOP_MARGIN;
-        let ended = tokio::time::timeout(limit, self.end(placement, server, grace_ms)).await;
+        let limit = Duration::from_millis(stop.grace_ms) + STOP_MARGIN;
+        let ended = tokio::time::timeout(limit, self.end(&stop)).await;
         let ended = ended.unwrap_or_else(|_| {
             let text = format!("it did not end within {} ms", limit.as_millis());
             Err(Failure::Lost(text))
@@ -236,26 +232,21 @@ impl DockerRuntime {
     }
 
     /// Ends everything of ours behind a server.
-    async fn end(
-        &self,
-        placement: &Placement,
-        server: &ServerName,
-        grace_ms: u64,
-    ) -> Result<(), Failure> {
+    async fn end(&self, stop: &Stop) -> Result<(), Failure> {
         let (_, docker) = self.connection.api().await?;
         let all = list(&docker).await?;
-        let ours = ours(&docker, &all, placement).await?;
-        for ours in ours.iter().filter(|ours| ours.known.server == *server) {
+        let ours = ours(&docker, &all, &stop.placement).await?;
+        for ours in ours.iter().filter(|ours| ours.known.server == stop.server) {
             if ours.never_ran() {
                 remove(&docker, &ours.id).await?;
                 continue;
             }
             // One that ended by itself, or had to be started again, is evidence.
-            let failed = !ours.is_running() || ours.restarts() > 0;
+            let failed = stop.failed || !ours.is_running() || ours.restarts() > 0;
             if ours.keeps_running() {
                 set_policy(&docker, &ours.id, shape::policy(false)).await?;
             }
-            let grace_s = i32::try_from(grace_ms.div_ceil(1_000)).unwrap_or(i32::MAX);
+            let grace_s = i32::try_from(stop.grace_ms.div_ceil(1_000)).unwrap_or(i32::MAX);
             let options = StopContainerOptionsBuilder::default().t(grace_s).build();
             absent_is_fine(docker.stop_container(&ours.id, Some(options)).await)?;
             match failed {

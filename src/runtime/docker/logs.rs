@@ -165,11 +165,7 @@ impl Logs {
             ring.first = first;
         }
         all.insert(ours.id.clone(), followed.clone());
-        let config = ours.inspected.config.as_ref();
-        let form = match config.and_then(|config| config.tty) {
-            Some(true) => Form::Plain,
-            _ => Form::Framed,
-        };
+        let form = Form::of(ours);
         let task = Task {
             connection: connection.clone(),
             id: ours.id.clone(),
@@ -195,6 +191,52 @@ enum Form {
     Framed,
     /// As it came, from a terminal.
     Plain,
+}
+
+impl Form {
+    fn of(ours: &Ours) -> Self {
+        let config = ours.inspected.config.as_ref();
+        match config.and_then(|config| config.tty) {
+            Some(true) => Self::Plain,
+            _ => Self::Framed,
+        }
+    }
+}
+
+/// The newest lines of a container, oldest first: what of them comes within the limit.
+pub(super) async fn newest(
+    connection: &Connection,
+    ours: &Ours,
+    lines_max: usize,
+    limit: Duration,
+) -> Result<VecDeque<Clean>, String> {
+    let until = Instant::now() + limit;
+    let path = format!(
+        "/containers/{}/logs?stdout=1&stderr=1&tail={lines_max}",
+        ours.id
+    );
+    let opened = tokio::time::timeout_at(until, connection.stream(&path)).await;
+    let mut body = match opened {
+        Ok(Ok(body)) => body,
+        Ok(Err(CallError::Refused { status: 501, .. })) => return Err(NO_LOGS.to_owned()),
+        Ok(Err(error)) => return Err(error.to_string()),
+        Err(_) => return Err("no answer in time".to_owned()),
+    };
+    let mut decoder = Decoder::new(Form::of(ours));
+    let mut lines = VecDeque::new();
+    let mut keep = |some: Vec<Clean>| {
+        lines.extend(some);
+        let over = lines.len().saturating_sub(lines_max);
+        lines.drain(..over);
+    };
+    while let Ok(Some(Ok(frame))) = tokio::time::timeout_at(until, body.frame()).await {
+        keep(decoder.take(&frame.into_data().unwrap_or_default()));
+    }
+    keep(decoder.rest());
+    match decoder.unreadable {
+        Some(why) if lines.is_empty() => Err(why),
+        _ => Ok(lines),
+    }
 }
 
 struct Task {

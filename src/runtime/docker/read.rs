@@ -291,7 +291,7 @@ pub(super) fn exit_words(ours: &Ours) -> String {
 }
 
 /// RFC 3339 → ms since 1970; 0 for what is none, and for Docker's "never" in the year 1.
-fn ms(text: &str) -> u64 {
+pub(super) fn ms(text: &str) -> u64 {
     let at: Option<jiff::Timestamp> = text.parse().ok();
     at.and_then(|at| u64::try_from(at.as_millisecond()).ok())
         .unwrap_or(0)

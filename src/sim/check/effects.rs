@@ -111,7 +111,7 @@ impl Checks {
         {
             return no("on the way back");
         }
-        if target > f64::from(place.share(canary)) + POINTS {
+        if target > intended(place) + POINTS {
             return no("above its intent");
         }
         if intent.settled.is_none() && id < self.engine_seq && self.is_raise(place, canary) {
@@ -237,6 +237,25 @@ impl Checks {
             true => Err("on the way nobody serves".to_owned()),
             false => Ok(()),
         }
+    }
+}
+
+/// The share that the new release may have, in percent: all, where every other instance that
+/// shares the traffic is recorded as on its way out.
+pub(super) fn intended(place: &PlacementState) -> f64 {
+    let Some(canary) = place.canary() else {
+        return 0.0;
+    };
+    let share = place.share(canary);
+    let stays = |release: &ReleaseId| {
+        let mut servers = place.servers_of(*release);
+        servers.any(|(_, there)| there.status == InstanceStatus::Up)
+    };
+    let shares = place.weight.iter().flat_map(|intent| &intent.shares);
+    let mut others = shares.filter(|(release, share)| **release != canary && **share > 0);
+    match share > 0 && !others.any(|(release, _)| stays(release)) {
+        true => 100.0,
+        false => f64::from(share),
     }
 }
 

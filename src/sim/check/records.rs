@@ -1,13 +1,14 @@
 //! Which record may follow which: legal transitions, held at the moment a record is durable.
 
 use super::Checks;
-use super::effects::share_of;
+use super::effects::{intended, share_of};
 use crate::model::entry::{IdleProof, WeightReason};
-use crate::model::state::{HoldReason, InstanceStatus};
+use crate::model::state::{EvidenceStatus, HoldReason, InstanceStatus};
 use crate::model::verdict::VerdictClass;
 use crate::model::world::BalancerReading;
 use crate::model::{
-    Actor, Entry, Phase, PlacementState, Record, Rollout, RolloutKind, ServerName, Status,
+    Actor, Entry, Phase, PlacementState, Record, ReleaseId, Rollout, RolloutKind, ServerName,
+    Status, Strategy,
 };
 use crate::sim::balancers::Balancers;
 use crate::sim::fleet::Fleet;
@@ -117,7 +118,9 @@ impl Checks {
             } => self.held_by_person = true,
             Entry::Promoted { .. } => self.promoted_by_person = true,
             Entry::EngineStarted { .. } => self.engine_seq = record.seq,
-            Entry::RolloutStarted { .. } => {
+            Entry::Scaled { instances, .. } => self.scaled = Some(*instances),
+            Entry::RolloutStarted { spec, .. } => {
+                self.scaled = Some(spec.instances);
                 self.held_by_person = false;
                 self.promoted_by_person = false;
             }
@@ -139,6 +142,7 @@ impl Checks {
             | Entry::InstanceFound { .. }
             | Entry::InstanceUp { .. }
             | Entry::InstanceFailed { .. }
+            | Entry::EvidenceKept { .. }
             | Entry::DrainBegun { .. }
             | Entry::StopIntended { .. }
             | Entry::InstanceStopped { .. } => {
@@ -148,7 +152,11 @@ impl Checks {
                 let needed = place.stable() == Some(*release) || place.canary() == Some(*release);
                 expect(!needed, "it is needed")
             }
-            Entry::WeightSettled { .. } | Entry::DriftFound { .. } => Ok(()),
+            Entry::WeightSettled { .. }
+            | Entry::DriftFound { .. }
+            | Entry::ServerDrained { .. }
+            | Entry::ServerUndrained { .. } => Ok(()),
+            Entry::Scaled { .. } => expect(place.rollout.is_none(), "a rollout is open"),
             _ => {
                 let rollout = place.rollout.as_ref().ok_or("no rollout is open")?;
                 self.in_rollout(place, rollout, record, balancer, fleet)
@@ -170,7 +178,7 @@ impl Checks {
                 server, release, ..
             } => {
                 expect(!place.instances.contains_key(server), "the server is taken")?;
-                expect(place.canary() == Some(*release), "it is not the rollout's")
+                self.may_stand(place, server, *release, balancer, now_ms)
             }
             Entry::InstanceFound { server, .. } => {
                 expect(!place.instances.contains_key(server), "the server is taken")
@@ -186,7 +194,24 @@ impl Checks {
                 );
                 expect(self.after_gap || begun, "it was not running")
             }
-            Entry::DrainBegun { server, .. } => self.drain(place, server, record.at_ms),
+            Entry::DrainBegun { server, .. } => {
+                let there = place.instances.get(server).ok_or("nothing is there")?;
+                let needed = [place.stable(), place.canary()].contains(&Some(there.release));
+                match needed {
+                    true => self.replace(place, server, balancer, fleet, now_ms),
+                    false => self.drain(place, server, record.at_ms),
+                }
+            }
+            Entry::EvidenceKept {
+                server, release, ..
+            } => {
+                let there = place.instances.get(server).ok_or("nothing is there")?;
+                expect(there.release == *release, "it is another release's")?;
+                expect(
+                    there.evidence == EvidenceStatus::Wanted,
+                    "nobody failed, or it is kept already",
+                )
+            }
             Entry::StopIntended { server, proof, .. } => {
                 let there = place.instances.get(server).ok_or("nothing is there")?;
                 let draining = matches!(there.status, InstanceStatus::Draining { .. });
@@ -214,6 +239,84 @@ impl Checks {
         }
     }
 
+    /// An instance is begun for the rollout, or for stable where it lacks some; never in a slot that
+    /// has traffic, and never beside another release where only one may run.
+    fn may_stand(
+        &self,
+        place: &PlacementState,
+        server: &ServerName,
+        release: ReleaseId,
+        balancers: &Balancers,
+        now_ms: u64,
+    ) -> Checked {
+        let forward = place
+            .rollout
+            .as_ref()
+            .is_some_and(|open| !open.is_reverting());
+        let stands = place.servers_of(release).count();
+        let lacks = place.stable() == Some(release) && stands < place.spec.instances as usize;
+        expect(
+            place.canary() == Some(release) && forward || lacks && !forward,
+            "nobody needs it",
+        )?;
+        let alone = matches!(self.spec.strategy, Strategy::Recreate(_));
+        let mut others = place.instances.values();
+        let beside = others.any(|there| there.release != release);
+        expect(!(alone && beside), "another release stands there still")?;
+        let Some(slots) = self.spec.strategy.slots().filter(|_| forward) else {
+            return Ok(());
+        };
+        let slot = slots.of(server).ok_or("it is in no slot")?;
+        let mut weights = slots
+            .servers(slot)
+            .iter()
+            .map(|one| balancers.load(one, now_ms).0);
+        let live = now_ms > self.flux_ms && weights.any(|weight| weight > 0);
+        expect(!live || place.share(release) > 0, "its slot is live")
+    }
+
+    /// An instance that is needed may go where others were begun in its place, or are too many.
+    fn replace(
+        &self,
+        place: &PlacementState,
+        server: &ServerName,
+        balancers: &Balancers,
+        fleet: &Fleet,
+        now_ms: u64,
+    ) -> Checked {
+        let Some(rollout) = &place.rollout else {
+            let up = place.instances.values();
+            let up = up
+                .filter(|there| there.status == InstanceStatus::Up)
+                .count();
+            return expect(up > place.spec.instances as usize, "it is stable");
+        };
+        let mine = place.instances.get(server).map(|there| there.release) == Some(rollout.release);
+        if rollout.is_reverting() {
+            return expect(
+                mine && Some(rollout.release) != place.stable(),
+                "stable is needed",
+            );
+        }
+        let least = match (&self.spec.strategy, rollout.kind) {
+            (Strategy::Recreate(_), _) => 0,
+            (Strategy::Rolling(settings), _) => place
+                .spec
+                .instances
+                .saturating_sub(settings.max_unavailable),
+            (_, RolloutKind::Restart) => place.spec.instances.saturating_sub(1),
+            _ => return Err("nothing replaces it".to_owned()),
+        };
+        let serves = |other: &&ServerName| {
+            *other != server && fleet.serves(other, now_ms) && balancers.load(other, now_ms).0 > 0
+        };
+        let serving = place.instances.keys().filter(serves).count();
+        // What was down or out already serves nobody.
+        let serves_itself = serves(&server) || balancers.load(server, now_ms).0 > 0;
+        let enough = serving >= least as usize || !serves_itself || now_ms <= self.flux_ms;
+        expect(enough, "too few would serve")
+    }
+
     fn drain(&self, place: &PlacementState, server: &ServerName, at_ms: u64) -> Checked {
         let there = place.instances.get(server).ok_or("nothing is there")?;
         let release = there.release;
@@ -226,6 +329,11 @@ impl Checks {
             .filter(|_| !self.hurried.contains(&release));
         let due_ms = warm_ms.map_or(0, |since_ms| since_ms + self.spec.canary.keep_warm_ms);
         expect(at_ms >= due_ms, "it was to be kept warm")
+    }
+
+    /// Whether the judge must be convinced, and not only unopposed.
+    fn is_convinced(&self, rollout: &Rollout) -> bool {
+        self.spec.strategy.stands_beside() && rollout.kind.is_judged()
     }
 
     /// Held at the moment of the decision: the balancer was seen to show it.
@@ -242,7 +350,7 @@ impl Checks {
         let mine = |server: &ServerName| there(server).is_some_and(|i| i.release == canary);
         let calm = now_ms > self.flux_ms && self.nobody_failed(place, canary);
         let shows = |(reading, _): &(BalancerReading, u64)| {
-            let off = share_of(reading, mine) - f64::from(place.share(canary));
+            let off = share_of(reading, mine) - intended(place);
             off <= super::POINTS && (off >= -super::POINTS || !calm)
         };
         let all = self.heard.len() == self.spec.balancers.len();
@@ -300,10 +408,13 @@ impl Checks {
             }
             Entry::StepPassed { verdict, .. } => {
                 expect(
-                    verdict.class == VerdictClass::Pass,
+                    verdict.class == VerdictClass::Pass || !self.is_convinced(rollout),
                     "its verdict is no pass",
                 )?;
                 expect(!held && !self.held_by_person, "it is held")?;
+                if !self.is_convinced(rollout) {
+                    return expect(verdict.class != VerdictClass::Fail, "its verdict is fail");
+                }
                 let answered = balancer.answered(rollout.release) - self.soak_answered;
                 let enough = answered * 10 >= self.spec.canary.min_requests * 9;
                 expect(enough, "too few requests were answered")?;
@@ -339,11 +450,12 @@ impl Checks {
         percent: u8,
     ) -> Checked {
         let by_engine = record.actor == Actor::Engine;
-        let deploys = rollout.kind == RolloutKind::Deploy;
+        let deploys = rollout.kind.is_judged();
         match reason {
             WeightReason::Step { .. } => {
+                let steps = deploys || !self.spec.strategy.stands_beside();
                 expect(
-                    by_engine && deploys && !self.held_by_person,
+                    by_engine && steps && !self.held_by_person,
                     "a step nobody may take",
                 )?;
                 let share = place.share(rollout.release);
@@ -382,7 +494,7 @@ impl Checks {
             place.share(rollout.release) == 100,
             "it has not all traffic",
         )?;
-        let judged = rollout.kind == RolloutKind::Deploy && !self.promoted_by_person;
+        let judged = self.is_convinced(rollout) && !self.promoted_by_person;
         let bad = fleet.traits(rollout.release).is_bad();
         expect(!(judged && bad), "a bad release passed")
     }

@@ -1,5 +1,6 @@
 //! What must become true in time, while the engine can act and the world answers.
 
+use super::effects::intended;
 use super::{Checks, POINTS};
 use crate::model::state::InstanceStatus;
 use crate::model::{BalancerName, Command, PlacementState, ServerName};
@@ -110,9 +111,7 @@ impl Checks {
         if place.weight.is_none() {
             return Ok(());
         }
-        let intended = place
-            .canary()
-            .map_or(0.0, |canary| f64::from(place.share(canary)));
+        let intended = intended(place);
         let (canary, foreign) = self.shares(balancer);
         // Where stable is down the canary serves alone, whatever the weights say.
         let alone = place.stable().is_some() && !self.stable_serves(fleet, now_ms);

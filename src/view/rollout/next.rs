@@ -1,6 +1,6 @@
 //! What an open rollout will do next by itself, and what it waits for.
 
-use super::{is_ready, slot_word, stages};
+use super::{is_ready, slot_word, smokes, stages};
 use crate::engine::steps::current_step;
 use crate::engine::{Look, capacity, rolling};
 use crate::model::verdict::{Verdict, VerdictClass};
@@ -32,7 +32,11 @@ pub(super) fn next(look: &Look<'_>, rollout: &Rollout, verdict: &Verdict) -> (Cl
 /// What comes once what is being started is there, and until when it must be.
 fn starting(look: &Look<'_>, rollout: &Rollout, since_ms: u64) -> (String, Option<u64>) {
     let spec = &look.place.spec;
-    let start_ms = since_ms + spec.health.start_timeout_ms;
+    let smoke_ms = match smokes(look, rollout) {
+        true => spec.smoke_timeout_ms,
+        false => 0,
+    };
+    let start_ms = since_ms + spec.health.start_timeout_ms + smoke_ms;
     if let Some(batches) = rolling::batches(look, rollout) {
         let deadline_ms = since_ms + rolling::settings(look).progress_deadline_ms;
         let text = match rollout.kind {
@@ -109,7 +113,8 @@ fn after_soak(
         return (goal, None);
     }
     let at_ms = since_ms + step.soak_ms;
-    if !look.place.spec.strategy.stands_beside() && is_health_gated(look, rollout) {
+    // Where own probes let a watch end well, few requests do not hold it.
+    if !look.place.spec.strategy.stands_beside() {
         let waits = at_ms <= look.now_ms;
         return match waits && verdict.class == VerdictClass::Fail {
             true => (format!("{goal} once the verdict is no longer fail"), None),
@@ -127,12 +132,6 @@ fn after_soak(
         );
     }
     (goal, Some(at_ms))
-}
-
-/// Whether own probes let a watch end well: few requests do not hold it.
-fn is_health_gated(look: &Look<'_>, rollout: &Rollout) -> bool {
-    let spec = &look.place.spec;
-    rollout.is_by_batches(spec) || matches!(spec.strategy, Strategy::Recreate(_))
 }
 
 /// What a soak that will be short of requests waits for, and until when at most; `None` where

@@ -4,9 +4,10 @@ use super::{is_ready, needed, slot_word, smokes, up_of};
 use crate::engine::Look;
 use crate::engine::rolling::{self, Batches};
 use crate::model::state::InstanceStatus;
+use crate::model::world::SmokeReport;
 use crate::model::{Clean, Phase, Rollout, RolloutKind, ServerName, Step, Strategy};
 use crate::view::snapshot::{StageState, StageView};
-use crate::view::words;
+use crate::view::{smoke, words};
 
 /// Canary: Start, Smoke, 5%, 100%. Blue-green: Start, Smoke, switch 10%, 100%. Rolling: Start,
 /// Smoke, batch 1/3 … Recreate: stop old, start new, Smoke, watch.
@@ -49,6 +50,7 @@ fn plain(name: &str, state: StageState, detail: &str) -> StageView {
         detail: Clean::new(detail),
         began_ms: None,
         length_ms: None,
+        warns: false,
     }
 }
 
@@ -125,24 +127,21 @@ fn start_stage(look: &Look<'_>, rollout: &Rollout, batches: Option<&Batches>) ->
 fn smoke_stage(look: &Look<'_>, rollout: &Rollout) -> StageView {
     let tests = look.place.spec.smoke.len() * needed(look, rollout);
     let (state, detail) = match &rollout.smoke {
-        None if smokes(look, rollout) => (running(rollout), format!("{tests} requests")),
-        None => (StageState::Todo, format!("{tests} requests")),
+        None if smokes(look, rollout) => (running(rollout), format!("{tests} tests")),
+        None => (StageState::Todo, format!("{tests} tests")),
         Some(report) => {
-            let bad = report
-                .results
-                .iter()
-                .filter(|result| result.trouble.is_some())
-                .count();
-            let good = report.results.len() - bad;
-            let state = if bad == 0 {
-                StageState::Passed
-            } else {
-                StageState::Failed
+            let state = match report.failures().next() {
+                None => StageState::Passed,
+                Some(_) => StageState::Failed,
             };
-            (state, format!("{good}/{} ok", report.results.len()))
+            (state, smoke::summary(report))
         }
     };
-    plain("Smoke", state, &detail)
+    let warnings = rollout.smoke.iter().flat_map(SmokeReport::warnings);
+    StageView {
+        warns: warnings.count() > 0,
+        ..plain("Smoke", state, &detail)
+    }
 }
 
 fn step_stage(look: &Look<'_>, rollout: &Rollout, number: usize) -> StageView {

@@ -120,3 +120,95 @@ fn held(slots: &SlotsView) -> String {
     });
     texts.collect::<Vec<_>>().join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::tests::stage::{Stage, server, soaking, spec, stable_with};
+    use crate::model::strategy::{BlueGreen, Slots, Strategy};
+    use crate::model::{RolloutNumber, Step};
+    use crate::view;
+    use crate::view::snapshot::EngineView;
+
+    fn blue_green() -> ServiceSpec {
+        ServiceSpec {
+            strategy: Strategy::BlueGreen(BlueGreen {
+                slots: Slots {
+                    blue: vec![server(1), server(2)],
+                    green: vec![server(3), server(4)],
+                },
+                switch: vec![Step {
+                    weight_percent: 100,
+                    soak_ms: 10_000,
+                    pause: false,
+                }],
+                confirm: true,
+            }),
+            ..spec()
+        }
+    }
+
+    fn snapshot(stage: &Stage) -> Snapshot {
+        Snapshot {
+            engine: EngineView {
+                info: crate::model::input::EngineInfo {
+                    version: "0.1.0".to_owned(),
+                    pid: 1,
+                    host: "test".into(),
+                    config_hash: String::new(),
+                },
+                now_ms: 0,
+                started_ms: 0,
+                seq: 0,
+                history_trouble: None,
+                newer: false,
+                consoles: Vec::new(),
+                read_only: Vec::new(),
+                timeline: Vec::new(),
+            },
+            placements: view::placements(&stage.state, &stage.world, &[]),
+        }
+    }
+
+    #[track_caller]
+    fn refused(asked: Result<Command, Clean>, says: &str) {
+        let why = asked.expect_err("refused").to_string();
+        assert!(why.contains(says), "{why}");
+    }
+
+    #[test]
+    fn a_green_deploy_needs_a_green_slot() {
+        assert!(only_with_slots(Box::new(blue_green())).is_ok());
+        let why = only_with_slots(Box::new(spec())).expect_err("refused");
+        assert!(why.as_str().contains("deployed by canary"), "{why}");
+    }
+
+    #[test]
+    fn traffic_is_switched_only_to_the_rollout_that_is_open() {
+        let mut stage = stable_with(blue_green());
+        let placement = stage.placement();
+        let asked = |stage: &Stage, id: &str| switch(&snapshot(stage), placement.clone(), id, 7);
+        refused(asked(&stage, "#1"), "no open rollout");
+        stage.deploy("v2");
+        stage.until("it is ready", |stage| stage.held().is_some());
+        refused(asked(&stage, "#1"), "#2 is open on shop@prod, not #1");
+        refused(asked(&stage, "green"), "names no rollout");
+        for id in ["#2".to_owned(), stage.rollout().id.to_string()] {
+            let Ok(Command::Promote { revision: 7, .. }) = asked(&stage, &id) else {
+                panic!("{id}");
+            };
+        }
+        let canary = soaking();
+        refused(asked(&canary, "#2"), "no slots; use promote");
+    }
+
+    #[test]
+    fn what_stands_in_no_slot_is_told_with_what_does() {
+        let stage = stable_with(blue_green());
+        let slots = snapshot(&stage).placements.remove(0).slots;
+        let slots = slots.expect("slots");
+        assert!(stands(&slots, RolloutNumber(1)));
+        assert!(!stands(&slots, RolloutNumber(9)));
+        assert_eq!(held(&slots), "blue holds #1, green holds nothing known");
+    }
+}

@@ -126,6 +126,7 @@ fn shares(slot: &SlotView) -> String {
         ("observed", slot.observed_percent),
     ];
     let texts = rows.map(|(name, share)| match share {
+        Some(share) if share.fract() == 0.0 => format!("{name} {share:.0}%"),
         Some(share) => format!("{name} {share:.1}%"),
         None => format!("{name} -"),
     });
