@@ -70,6 +70,16 @@ enum Command {
     Abort(act::ActArgs),
     /// Go to an earlier version at once
     Rollback(act::RollbackArgs),
+    /// Begin every instance of what serves anew, a batch at a time
+    Restart(act::everyday::BeginArgs),
+    /// Have so many instances
+    Scale(act::everyday::ScaleArgs),
+    /// Take one instance out of traffic; it stays
+    Drain(act::everyday::DrainArgs),
+    /// Give a drained instance its traffic back
+    Undrain(act::everyday::UndrainArgs),
+    /// Rehearse a deploy: the same version once more, to the first step, then back
+    Drill(act::everyday::BeginArgs),
     /// Write a line into the timeline
     Note(act::NoteArgs),
     /// Say how everything stands
@@ -166,6 +176,11 @@ async fn dispatch(context: Context, command: Option<Command>) -> Exit {
         Some(Command::Resume(args)) => act::resume(&context, args).await,
         Some(Command::Abort(args)) => act::abort(&context, args).await,
         Some(Command::Rollback(args)) => act::rollback(&context, args).await,
+        Some(Command::Restart(args)) => act::everyday::restart(&context, args).await,
+        Some(Command::Scale(args)) => act::everyday::scale(&context, args).await,
+        Some(Command::Drain(args)) => act::everyday::drain(&context, args).await,
+        Some(Command::Undrain(args)) => act::everyday::undrain(&context, args).await,
+        Some(Command::Drill(args)) => act::everyday::drill(&context, args).await,
         Some(Command::Note(args)) => act::note(&context, args).await,
         Some(Command::Status(args)) => look::status(&context, args).await,
         Some(Command::Watch(args)) => look::watch(&context, args).await,

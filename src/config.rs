@@ -2,7 +2,7 @@
 //! line, key and mend.
 //!
 //! Files are read (`file`), parsed and merged (`tree`), read key by key (`world`, `service`,
-//! `request`, `strategy`, `console`), laid over each other per service and environment
+//! `request`, `strategy`, `takeover`, `slots`, `console`), laid over each other per service and environment
 //! (`resolve`), and judged (`relations`, `check`). Must not know any room but `model`: whether a
 //! balancer really is as configured is for `doctor` to say.
 
@@ -28,9 +28,11 @@ pub mod roles;
 mod salvage;
 mod search;
 mod service;
+mod slots;
 mod strategy;
 mod suggest;
 pub mod system;
+mod takeover;
 mod tree;
 pub mod world;
 

@@ -8,13 +8,14 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use proptest::prelude::*;
+use proptest::prelude::{Strategy as Generator, *};
 use wheelhouse::config::accepted::TABLES;
 use wheelhouse::config::{
     BalancerSettings, Config, ConfigErrors, FILE_MAX_BYTES, Loaded, Shares, defaults,
 };
-use wheelhouse::model::service::{CheckKind, HealthCheck, HttpCheck, SmokeTest};
-use wheelhouse::model::{Placement, ServiceSpec};
+use wheelhouse::model::service::{CheckKind, HealthCheck, HttpCheck, SmokeTest, Step};
+use wheelhouse::model::strategy::{Recreate, Rolling, Strategy};
+use wheelhouse::model::{Placement, ServerName, ServiceSpec};
 
 fn corpus(kind: &str) -> Vec<PathBuf> {
     let directory = Path::new("tests/configs").join(kind);
@@ -163,7 +164,12 @@ fn kind_of(path: &str) -> String {
         other => other.to_vec(),
     };
     match parts.as_slice() {
-        ["service", "*", shared @ ("canary" | "analysis"), rest @ ..] => std::iter::once(shared)
+        [
+            "service",
+            "*",
+            shared @ ("canary" | "blue_green" | "rolling" | "recreate" | "analysis"),
+            rest @ ..,
+        ] => std::iter::once(shared)
             .chain(rest)
             .copied()
             .collect::<Vec<_>>()
@@ -256,6 +262,145 @@ fn the_defaults_that_the_example_shows_are_the_defaults() {
     };
     assert_eq!(lb.backend, defaults::HAPROXY_BACKEND);
     assert_eq!(lb.shares, Shares::Exact);
+}
+
+#[test]
+fn the_defaults_of_each_strategy_that_the_example_shows_are_the_defaults() {
+    let example = example_uncommented();
+    let from = example.find("\n[blue_green]").expect("documented");
+    let shown = &example[from..];
+    let shown = &shown[..shown.find("\n# ---- ").expect("another section")];
+    for word in ["blue-green", "rolling", "recreate"] {
+        let plain = format!("{SERVICE}strategy = \"{word}\"\n");
+        let chosen = strategy(&plain, "web@dev");
+        assert_eq!(chosen.word(), word);
+        assert_eq!(strategy(&format!("{plain}{shown}"), "web@dev"), chosen);
+    }
+}
+
+// ---- Strategies ----
+
+fn strategy(text: &str, placement: &str) -> Strategy {
+    spec(&loaded(text), placement).strategy
+}
+
+fn shares(steps: &[Step]) -> Vec<(u8, u64, bool)> {
+    let share = |step: &Step| (step.weight_percent, step.soak_ms, step.pause);
+    steps.iter().map(share).collect()
+}
+
+#[test]
+fn blue_green_is_resolved_per_environment_and_slots_are_halves_of_derived_servers() {
+    let text = include_str!("configs/valid/blue_green.toml");
+    let (Strategy::BlueGreen(dev), Strategy::BlueGreen(prod)) =
+        (strategy(text, "web@dev"), strategy(text, "web@prod"))
+    else {
+        panic!("both are blue-green");
+    };
+    let names = |servers: &[ServerName]| -> Vec<String> {
+        servers.iter().map(ServerName::to_string).collect()
+    };
+    assert_eq!(names(&dev.slots.blue), ["s1", "s2"]);
+    assert_eq!(names(&dev.slots.green), ["s3", "s4"]);
+    assert_eq!(names(&prod.slots.green), ["b", "d", "e"]);
+    let switch = [
+        (10, 120_000, false),
+        (50, 60_000, true),
+        (100, 120_000, false),
+    ];
+    assert_eq!(shares(&dev.switch), switch);
+    assert_eq!(shares(&prod.switch), [(100, 120_000, false)]);
+    assert_eq!((dev.confirm, prod.confirm), (false, true), "as protected");
+}
+
+#[test]
+fn whether_a_person_begins_the_switch_can_be_written() {
+    let text = include_str!("configs/valid/blue_green.toml");
+    let text = text.replace("[blue_green]", "[blue_green]\nconfirm = false");
+    let Strategy::BlueGreen(prod) = strategy(&text, "web@prod") else {
+        panic!("it is blue-green");
+    };
+    assert!(!prod.confirm);
+}
+
+#[test]
+fn rolling_needs_no_second_set_of_servers() {
+    let text = include_str!("configs/valid/rolling.toml");
+    let dev = Rolling {
+        batch: 2,
+        min_healthy_ms: 20_000,
+        first_watch_ms: Some(300_000),
+        pause_after_first: true,
+        ..defaults::rolling()
+    };
+    let prod = Rolling {
+        max_unavailable: 1,
+        max_surge: 0,
+        progress_deadline_ms: 3_600_000,
+        ..dev
+    };
+    assert_eq!(strategy(text, "web@dev"), Strategy::Rolling(dev));
+    assert_eq!(strategy(text, "web@prod"), Strategy::Rolling(prod));
+    let loaded = loaded(text);
+    assert_eq!(spec(&loaded, "web@dev").servers.len(), 6, "still twice");
+    assert_eq!(spec(&loaded, "web@prod").servers.len(), 3);
+}
+
+#[test]
+fn recreate_needs_as_many_servers_as_instances() {
+    let text = include_str!("configs/valid/recreate.toml");
+    let spec = spec(&loaded(text), "ledger@dev");
+    let wanted = Strategy::Recreate(Recreate { watch_ms: 300_000 });
+    assert_eq!((spec.strategy, spec.servers.len()), (wanted, 1));
+}
+
+#[test]
+fn a_service_without_traffic_has_places_but_no_balancer() {
+    let loaded = loaded(include_str!("configs/valid/worker.toml"));
+    let spec = spec(&loaded, "worker@dev");
+    assert!(!spec.has_traffic());
+    assert_eq!(spec.servers.len(), 3);
+    assert_eq!(loaded.config.listen(&spec.placement), None);
+    assert_eq!(
+        (spec.analysis.error_ratio, spec.analysis.latency_p99_ms),
+        (None, None),
+        "nobody counts its requests"
+    );
+    assert!(spec.analysis.infrastructure_health.is_some());
+}
+
+#[test]
+fn keys_that_no_strategy_of_the_service_uses_are_warnings() {
+    let warned = |more: &str| -> Vec<String> {
+        let warnings = loaded(&format!("{SERVICE}{more}")).warnings;
+        warnings.into_iter().map(|warning| warning.key).collect()
+    };
+    let rolling = "[service.web.rolling]\nbatch = 2\n";
+    assert_eq!(warned(rolling), ["service.web.rolling"]);
+    let used = format!("strategy = \"rolling\"\n{rolling}");
+    assert_eq!(warned(&used), <[String; 0]>::default());
+    let shared = "[rolling]\nbatch = 2\n";
+    assert_eq!(
+        warned(shared),
+        <[String; 0]>::default(),
+        "a default for others"
+    );
+    let canary = "strategy = \"recreate\"\n[service.web.canary]\nsteps = [100]\nsoak = \"1m\"\nkeep_warm = \"1h\"\n";
+    assert_eq!(
+        warned(canary),
+        ["service.web.canary.steps", "service.web.canary.soak"]
+    );
+    let in_env = "[env.dev]\n[service.web.env.dev.recreate]\nwatch = \"1m\"\n";
+    assert_eq!(warned(in_env), ["service.web.env.dev.recreate"]);
+}
+
+#[test]
+fn where_a_worker_would_listen_is_a_warning() {
+    let text = include_str!("configs/valid/worker.toml");
+    let text = text.replace("traffic = \"none\"", "traffic = \"none\"\nlisten = 8080");
+    let warnings = loaded(&text).warnings;
+    assert_eq!(warnings.len(), 1);
+    assert_eq!(warnings[0].key, "service.worker.listen");
 }
 
 // ---- Checks ----
@@ -626,7 +771,7 @@ fn a_file_named_twice_is_refused() {
 // ---- Anything at all ----
 
 /// Values of every kind, likely and absurd.
-fn any_value() -> impl Strategy<Value = String> + Clone {
+fn any_value() -> impl Generator<Value = String> + Clone {
     prop_oneof![
         Just("true".to_owned()),
         Just("nan".to_owned()),
@@ -646,11 +791,15 @@ fn any_value() -> impl Strategy<Value = String> + Clone {
 }
 
 /// Known keys with any value, in known tables.
-fn any_document() -> impl Strategy<Value = String> {
+fn any_document() -> impl Generator<Value = String> {
     let tables = [
         "service.a",
         "service.a.health",
         "service.a.canary",
+        "service.a.slots",
+        "service.a.rolling",
+        "blue_green",
+        "recreate",
         "service.a.env.dev",
         "canary",
         "analysis",

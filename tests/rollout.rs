@@ -32,6 +32,8 @@ mod doctor;
 mod engines;
 #[path = "rollout/estate.rs"]
 mod estate;
+#[path = "rollout/everyday.rs"]
+mod everyday;
 #[path = "rollout/prometheus.rs"]
 mod prometheus;
 #[path = "rollout/runbook.rs"]

@@ -1,16 +1,20 @@
-//! `deploy`, `promote`, `hold`, `resume`, `abort`, `rollback`: never prompt, never start an engine.
+//! What acts: rollouts here and in `deploy`, the everyday verbs in `everyday`. Nothing prompts, and
+//! nothing starts an engine.
 
 pub(super) mod deploy;
+pub(super) mod everyday;
 
 use super::context::{self, Context, ask, unexpected};
 use super::exit::{Ended, Exit, Failure};
-use super::print;
+use super::{print, wait};
 use crate::link::Client;
 use crate::link::wire::{CommandRequest, Reply, Request};
 use crate::model::command::{Answer, PromoteTo};
-use crate::model::{Clean, EnvName, Placement, ServiceName, Version};
+use crate::model::{Clean, EnvName, Placement, RolloutNumber, ServiceName, Version};
 use crate::view::{Preview, Tier};
 use clap::Args;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Which service, where; and how it is confirmed.
 #[derive(Debug, Clone, Args)]
@@ -46,6 +50,40 @@ struct Why {
 impl Why {
     fn reason(&self) -> Option<Clean> {
         self.reason.as_deref().map(Clean::new)
+    }
+}
+
+/// Whether and how long the end of what was begun is waited for.
+#[derive(Debug, Clone, Args)]
+struct Patience {
+    /// Wait for the rollout's end and exit with its code
+    #[arg(long)]
+    wait: bool,
+    /// Wait at most so long: 30m, 1h30m, or seconds
+    #[arg(long, value_name = "DURATION", requires = "wait", value_parser = wait::duration)]
+    timeout: Option<Duration>,
+}
+
+impl Patience {
+    /// When it ends, counted from now.
+    fn until(&self) -> Option<Instant> {
+        self.timeout.map(|timeout| Instant::now() + timeout)
+    }
+
+    /// Prints the answer, and waits for the end of what it began where that is wanted.
+    async fn attend(&self, context: &Context, answer: &Answer, until: Option<Instant>) -> Ended {
+        let exit = answered(context, answer)?;
+        match begun(answer).filter(|_| self.wait) {
+            Some(number) => wait::reattach(context, &number.to_string(), until).await,
+            None => Ok(exit),
+        }
+    }
+}
+
+fn begun(answer: &Answer) -> Option<RolloutNumber> {
+    match answer {
+        Answer::Accepted { number, .. } | Answer::Begun { number } => Some(*number),
+        Answer::Already { .. } | Answer::Unrecorded { .. } | Answer::Refused(_) => None,
     }
 }
 
@@ -248,8 +286,13 @@ fn answered(context: &Context, answer: &Answer) -> Ended {
         Answer::Accepted {
             number, revision, ..
         } => {
+            // Without an open rollout there is none that it concerns.
+            let text = match revision {
+                0 => "accepted".to_owned(),
+                _ => format!("{number} accepted, revision {revision}"),
+            };
             if !context.json {
-                print::line(&format!("{number} accepted, revision {revision}"));
+                print::line(&text);
             }
             Ok(Exit::Done)
         }

@@ -1,5 +1,6 @@
 //! How a command ended, as scripts see it.
 
+use crate::model::state::DRILL_OVER;
 use crate::model::{Clean, Status};
 use std::process::{ExitCode, Termination};
 
@@ -39,10 +40,11 @@ impl Exit {
         }
     }
 
-    /// What a rollout's end means for whoever waited for it.
-    pub(super) fn of(status: Status) -> Self {
+    /// What a rollout's end means for whoever waited for it. A drill is meant to be taken back.
+    pub(super) fn of(status: Status, because: &str) -> Self {
         match status {
             Status::Succeeded => Self::Done,
+            Status::RolledBack if because == DRILL_OVER => Self::Done,
             Status::Failed | Status::RolledBack => Self::RolledBack,
             Status::Pending | Status::InProgress => Self::Held,
         }

@@ -7,7 +7,7 @@ use super::print;
 use crate::config::{Loaded, durations};
 use crate::link::Client;
 use crate::link::wire::{Reply, Request};
-use crate::model::{RolloutNumber, Status};
+use crate::model::{Clean, RolloutNumber, Status};
 use crate::view::Snapshot;
 use crate::view::snapshot::{ClosedView, PhaseView, RolloutView};
 use clap::Args;
@@ -184,7 +184,7 @@ fn ended(context: &Context, closed: &ClosedView) -> Exit {
             closed.because
         )),
     }
-    Exit::of(closed.status)
+    Exit::of(closed.status, closed.because.as_str())
 }
 
 /// How a rollout ended that no snapshot shows; `None` while it is open.
@@ -199,5 +199,6 @@ async fn by_history(context: &Context, client: &Client, id: &str) -> Result<Opti
         true => print::json(&row),
         false => print::line(&super::history::line(&row)),
     }
-    Ok(Some(Exit::of(row.status)))
+    let because = row.because.as_ref().map_or("", Clean::as_str);
+    Ok(Some(Exit::of(row.status, because)))
 }

@@ -21,6 +21,9 @@ pub const ROOT: Accepted = Accepted {
         "balancer",
         "metrics",
         "canary",
+        "blue_green",
+        "rolling",
+        "recreate",
         "analysis",
         "roles",
         "policy",
@@ -36,18 +39,24 @@ pub const SERVICE: Accepted = Accepted {
         "command",
         "image",
         "port",
+        "traffic",
         "listen",
         "instances",
+        "strategy",
         "directory",
         "stop_grace",
         "variables",
         "container",
         "servers",
+        "slots",
         "backend",
         "health",
         "smoke",
         "smoke_timeout",
         "canary",
+        "blue_green",
+        "rolling",
+        "recreate",
         "analysis",
         "env",
     ],
@@ -148,6 +157,38 @@ pub const CANARY: Accepted = Accepted {
 pub const STEP: Accepted = Accepted {
     table: "canary.steps",
     keys: &["weight", "soak", "pause"],
+};
+
+/// The servers of each slot.
+pub const SLOTS: Accepted = Accepted {
+    table: "service.*.slots",
+    keys: &["blue", "green"],
+};
+
+/// How traffic is switched between slots.
+pub const BLUE_GREEN: Accepted = Accepted {
+    table: "blue_green",
+    keys: &["switch", "soak", "confirm"],
+};
+
+/// How instances are replaced a batch at a time.
+pub const ROLLING: Accepted = Accepted {
+    table: "rolling",
+    keys: &[
+        "batch",
+        "max_unavailable",
+        "surge",
+        "min_healthy",
+        "first_watch",
+        "pause_after_first",
+        "progress_deadline",
+    ],
+};
+
+/// How what may run only once is replaced.
+pub const RECREATE: Accepted = Accepted {
+    table: "recreate",
+    keys: &["watch"],
 };
 
 /// What the judge holds against a new release.
@@ -299,6 +340,10 @@ pub const TABLES: &[&Accepted] = &[
     &SMOKE,
     &CANARY,
     &STEP,
+    &SLOTS,
+    &BLUE_GREEN,
+    &ROLLING,
+    &RECREATE,
     &ANALYSIS,
     &ENV,
     &RUNTIME,

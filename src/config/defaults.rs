@@ -4,9 +4,13 @@
 use crate::model::service::{
     AnalysisSettings, CanarySettings, CheckKind, HealthCheck, HttpCheck, Step,
 };
+use crate::model::strategy::{Recreate, Rolling};
 
 /// Shares of the default steps, in percent.
 pub const STEPS_PERCENT: [u8; 4] = [5, 10, 25, 100];
+
+/// Shares of the default switch between slots, in percent.
+pub const SWITCH_PERCENT: [u8; 1] = [100];
 
 /// Soak of a step that names none.
 pub const SOAK_MS: u64 = 5 * 60_000;
@@ -64,6 +68,24 @@ pub fn canary() -> CanarySettings {
         drain_timeout_ms: 30_000,
         shift_timeout_ms: 30_000,
     }
+}
+
+/// How instances are replaced a batch at a time.
+pub fn rolling() -> Rolling {
+    Rolling {
+        batch: 1,
+        max_unavailable: 0,
+        max_surge: 1,
+        min_healthy_ms: 10_000,
+        first_watch_ms: None,
+        pause_after_first: false,
+        progress_deadline_ms: 10 * 60_000,
+    }
+}
+
+/// How what may run only once is replaced.
+pub fn recreate() -> Recreate {
+    Recreate { watch_ms: 60_000 }
 }
 
 /// What the judge holds against a new release.

@@ -11,8 +11,10 @@ use crate::model::service::AnalysisSettings;
 use crate::model::verdict::LATENCY_EDGES_MS;
 use std::collections::BTreeSet;
 
-/// Who supplies what, beside the counts every balancer has.
+/// Who supplies what.
 pub(super) struct Supply<'a> {
+    /// Whether there is a balancer, which counts requests and errors.
+    pub(super) balancer: bool,
     /// Whether the balancer counts latencies, between the edges of its own.
     pub(super) balancer_latencies: bool,
     /// Whether the runtime says what containers use.
@@ -28,6 +30,9 @@ impl Supply<'_> {
             .iter()
             .flat_map(|source| source.supplies.iter().copied())
             .collect();
+        if self.balancer {
+            all.extend([Figure::Requests, Figure::Errors]);
+        }
         if self.balancer_latencies {
             all.extend([Figure::Latency, Figure::Mean]);
         }
@@ -48,10 +53,15 @@ pub(super) fn judgeable(
     let there = supply.figures();
     for (figure, place) in &text.analysis.latency_limits {
         if !there.contains(figure) {
-            let what = "cannot be judged: HAProxy's counters carry no latencies";
-            let mend = "give the balancer a log, name a [metrics.NAME] that has latencies in the \
-                        environment, or set it to false where HAProxy stands in front";
+            let (what, mend) = without_latencies(supply);
             problems.error(place, what, mend);
+        }
+    }
+    for (figure, place) in &text.analysis.error_limits {
+        if !there.contains(figure) {
+            let mend = "name a [metrics.NAME] that counts them in the environment, or set it to \
+                        false where traffic is \"none\"";
+            problems.error(place, WITHOUT_BALANCER, mend);
         }
     }
     for (figure, place) in &text.analysis.gauge_limits {
@@ -65,6 +75,9 @@ pub(super) fn judgeable(
     }
     let mut analysis = text.analysis.settings.clone();
     let lacks = |figure| !there.contains(&figure);
+    if lacks(Figure::Errors) {
+        (analysis.error_ratio, analysis.error_ratio_vs_stable) = (None, None);
+    }
     if lacks(Figure::Latency) {
         (analysis.latency_p99_ms, analysis.latency_p99_vs_stable) = (None, None);
     }
@@ -83,6 +96,23 @@ pub(super) fn judgeable(
         }
     }
     analysis
+}
+
+const WITHOUT_BALANCER: &str = "cannot be judged: without a balancer nobody counts requests";
+
+fn without_latencies(supply: &Supply<'_>) -> (&'static str, &'static str) {
+    match supply.balancer {
+        true => (
+            "cannot be judged: HAProxy's counters carry no latencies",
+            "give the balancer a log, name a [metrics.NAME] that has latencies in the \
+             environment, or set it to false where HAProxy stands in front",
+        ),
+        false => (
+            WITHOUT_BALANCER,
+            "name a [metrics.NAME] that has latencies in the environment, or set it to false \
+             where traffic is \"none\"",
+        ),
+    }
 }
 
 fn without_gauge(figure: Figure) -> (String, String) {
@@ -129,11 +159,14 @@ pub(super) fn soak_spans_scrapes(
     metrics: &[MetricsSource],
     problems: &Problems<'_>,
 ) {
+    let Some(text) = text.steps() else {
+        return;
+    };
     let Some(slowest) = metrics.iter().max_by_key(|source| source.scrape_ms) else {
         return;
     };
     let least_ms = slowest.scrape_ms * defaults::SCRAPES_MIN;
-    let steps = text.canary.settings.steps.iter();
+    let steps = text.steps.iter();
     if let Some(soak_ms) = steps.map(|step| step.soak_ms).min()
         && soak_ms < least_ms
     {
@@ -147,6 +180,6 @@ pub(super) fn soak_spans_scrapes(
             "soak for at least \"{}\", or scrape more often and say so with scrape_interval",
             durations::text(least_ms)
         );
-        problems.error(&text.canary.place.of_key("soak"), what, mend);
+        problems.error(&text.place.of_key("soak"), what, mend);
     }
 }

@@ -8,6 +8,7 @@ use super::accepted::{POLICY, POLICY_ENV};
 use super::durations;
 use super::errors::Problems;
 use super::reader::{Limit, Located, Reader, duration_ms, parsed};
+use super::takeover::StepsText;
 use super::tree::{Node, Place, Value};
 use crate::model::EnvName;
 use crate::model::service::{AnalysisSettings, CanarySettings};
@@ -148,6 +149,7 @@ impl Policy {
         &self,
         env: &EnvName,
         node: &Node,
+        steps: Option<StepsText<'_>>,
         canary: &CanarySettings,
         analysis: &AnalysisSettings,
         problems: &Problems<'_>,
@@ -156,7 +158,10 @@ impl Policy {
             return;
         };
         let judge = Judge { node, problems };
-        judge.canary(bounds, canary);
+        if let Some(steps) = steps {
+            judge.steps(bounds, &steps);
+            judge.requests(bounds, canary);
+        }
         judge.analysis(bounds, analysis);
     }
 }
@@ -167,37 +172,36 @@ struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    fn canary(&self, bounds: &Bounds, canary: &CanarySettings) {
-        let shortest = canary.steps.iter().map(|step| step.soak_ms).min();
+    fn steps(&self, bounds: &Bounds, text: &StepsText<'_>) {
+        let (steps, list) = (text.steps, [text.table, text.list]);
+        let shortest = steps.iter().map(|step| step.soak_ms).min();
         if let (Some(least), Some(shortest)) = (&bounds.min_soak_ms, shortest)
             && shortest < least.value
         {
             let (is, asked) = (durations::text(shortest), durations::text(least.value));
             let what = format!("a step soaks for {is}, less than the {asked}");
-            let steps = self.steps_say_soak();
-            self.breaks(
-                ["canary", if steps { "steps" } else { "soak" }],
-                &what,
-                least,
-            );
+            let key = match self.says_soak(list) {
+                true => text.list,
+                false => "soak",
+            };
+            self.breaks([text.table, key], &what, least);
         }
         if let Some(least) = &bounds.min_steps
-            && canary.steps.len() < least.value
+            && steps.len() < least.value
         {
-            let what = format!(
-                "has {} steps, fewer than the {}",
-                canary.steps.len(),
-                least.value
-            );
-            self.breaks(["canary", "steps"], &what, least);
+            let what = format!("has {} steps, fewer than the {}", steps.len(), least.value);
+            self.breaks(list, &what, least);
         }
-        if let (Some(most), Some(first)) = (&bounds.max_first_weight, canary.steps.first())
+        if let (Some(most), Some(first)) = (&bounds.max_first_weight, steps.first())
             && first.weight_percent > most.value
         {
             let (is, asked) = (first.weight_percent, most.value);
             let what = format!("begins with {is} %, more than the {asked} %");
-            self.breaks(["canary", "steps"], &what, most);
+            self.breaks(list, &what, most);
         }
+    }
+
+    fn requests(&self, bounds: &Bounds, canary: &CanarySettings) {
         if let Some(least) = &bounds.min_requests
             && canary.min_requests < least.value
         {
@@ -228,11 +232,8 @@ impl Judge<'_> {
     }
 
     /// Whether a step says itself how long it soaks.
-    fn steps_say_soak(&self) -> bool {
-        let steps = self
-            .node
-            .get("canary")
-            .and_then(|canary| canary.get("steps"));
+    fn says_soak(&self, [table, list]: [&str; 2]) -> bool {
+        let steps = self.node.get(table).and_then(|table| table.get(list));
         let list = match steps.map(|steps| &steps.value) {
             Some(Value::List(list)) => list.as_slice(),
             _ => &[],

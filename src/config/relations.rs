@@ -8,6 +8,7 @@ use super::errors::Problems;
 use super::reader::Located;
 use super::service::{Instances, ServiceText, instance_ip};
 use super::suggest;
+use super::takeover::Kind;
 use super::world::BalancerSettings;
 use crate::model::service::Server;
 use crate::model::{Name, Placement, RuntimeName};
@@ -110,6 +111,9 @@ const ERRORS_MIN: f64 = 5.0;
 
 /// A step that may pass on so few requests that its error limit could not have bound yet.
 pub(super) fn evidence(text: &ServiceText, problems: &Problems<'_>) {
+    if text.steps().is_none() {
+        return;
+    }
     let min_requests = text.canary.settings.min_requests;
     let Some(limit) = text.analysis.settings.error_ratio else {
         return;
@@ -128,7 +132,10 @@ pub(super) fn evidence(text: &ServiceText, problems: &Problems<'_>) {
 
 fn soak(text: &ServiceText, problems: &Problems<'_>) {
     let interval_ms = text.analysis.settings.interval_ms;
-    let shortest = text.canary.settings.steps.iter().map(|s| s.soak_ms).min();
+    let Some(text) = text.steps() else {
+        return;
+    };
+    let shortest = text.steps.iter().map(|s| s.soak_ms).min();
     if let Some(soak_ms) = shortest.filter(|&soak_ms| soak_ms < interval_ms) {
         let what = format!(
             "a step soaks for {}, shorter than the {} between two judgements",
@@ -136,12 +143,15 @@ fn soak(text: &ServiceText, problems: &Problems<'_>) {
             durations::text(interval_ms)
         );
         let mend = "raise the soak or lower analysis.interval";
-        problems.warning(&text.canary.place.of_key("soak"), what, mend);
+        problems.warning(&text.place.of_key("soak"), what, mend);
     }
 }
 
 /// A canary larger than the service would not find servers.
 pub(super) fn canary_size(text: &ServiceText, instances: u32, problems: &Problems<'_>) {
+    if text.takeover.kind.value != Kind::Canary {
+        return;
+    }
     if let (Some(canary), Some(place)) = (text.canary.settings.instances, &text.canary.instances)
         && canary > instances
     {
@@ -160,9 +170,33 @@ pub(super) fn servers_of_haproxy(
         let mend = format!(
             "name the backend's {} servers as haproxy.cfg does, \
              e.g. servers = {{ web1 = \"127.0.0.1:18001\" }}",
-            instances * 2
+            text.takeover.servers_needed(instances)
         );
         problems.error(&text.place.of_key("servers"), "is missing", mend);
+    }
+    configured_servers(text, instances, problems)
+}
+
+/// Without a balancer, servers are only the places where instances run.
+pub(super) fn servers_of_worker(
+    text: &ServiceText,
+    kind: Instances,
+    instances: u32,
+    problems: &Problems<'_>,
+) -> Vec<Located<Server>> {
+    if text.servers.is_none() && kind == Instances::Processes {
+        let mend = format!(
+            "name {} places where an instance can run, each with the address at which it is \
+             probed, e.g. servers = {{ worker1 = \"127.0.0.1:18001\" }}",
+            text.takeover.servers_needed(instances)
+        );
+        problems.error(&text.place.of_key("servers"), "is missing", mend);
+    }
+    let listen = text.listen.as_ref().map(|listen| &listen.place);
+    let backend = text.backend.as_ref().map(|backend| &backend.place);
+    for place in [listen, backend].into_iter().flatten() {
+        let what = "is not used: traffic is \"none\"";
+        problems.warning(place, what, "take one of the two out");
     }
     configured_servers(text, instances, problems)
 }
@@ -183,7 +217,7 @@ pub(super) fn servers_of_proxy(
     if text.servers.is_some() {
         return configured_servers(text, instances, problems);
     }
-    let count = 2 * instances;
+    let count = text.takeover.servers_needed(instances).max(2 * instances);
     if u32::from(listen.value.port()) + count > u32::from(u16::MAX) {
         let what = format!("leaves no room for the {count} ports after it");
         problems.error(&listen.place, what, "use a lower port, or name the servers");
@@ -217,12 +251,10 @@ fn configured_servers(
     let Some(servers) = &text.servers else {
         return Vec::new();
     };
-    let (found, needed) = (servers.written, 2 * instances as usize);
-    if found < needed {
+    let (found, needed) = (servers.written, text.takeover.servers_needed(instances));
+    if found < needed as usize {
         let what = format!("has {found} servers, but {instances} instances need {needed}");
-        let mend = "name more servers, or lower instances: the old and the new release \
-                    run side by side";
-        problems.error(&servers.place, what, mend);
+        problems.error(&servers.place, what, text.takeover.servers_mend());
     }
     servers.list.clone()
 }

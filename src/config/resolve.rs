@@ -14,6 +14,7 @@ use super::roles;
 use super::service::{self, Instances, ServiceText};
 use super::strategy;
 use super::suggest;
+use super::takeover::{self, Kind, SHARED};
 use super::tree::{Node, Place, overlay};
 use super::world::{self, BalancerSettings, EnvSettings, RuntimeSettings, WorldText};
 use super::{Config, Placed};
@@ -22,8 +23,9 @@ use crate::model::service::Backend;
 use crate::model::{BalancerName, EnvName, Placement, ServiceName, ServiceSpec};
 use std::collections::BTreeMap;
 
-/// Entries of a service that an override replaces whole: half a list of servers is none.
-const REPLACED_WHOLE: [&str; 1] = ["servers"];
+/// Entries of a service that an override replaces whole: half a list of servers, or of
+/// slots, is none.
+const REPLACED_WHOLE: [&str; 2] = ["servers", "slots"];
 
 /// Makes settings of the tree. After a fault they are incomplete and must not be used.
 pub(super) fn resolve(root: &Node, hash: &str, problems: &Problems<'_>) -> Config {
@@ -36,16 +38,18 @@ pub(super) fn resolve(root: &Node, hash: &str, problems: &Problems<'_>) -> Confi
     let absent = |key| Node::empty(root.place.of_key(key));
     let table = |key| root.get(key).cloned().unwrap_or_else(|| absent(key));
     let shared = Shared {
-        canary: table("canary"),
-        analysis: table("analysis"),
+        tables: SHARED.map(|key| (key, table(key))),
         hash,
         world: &world,
         policy: &policy,
         problems,
     };
     // Once for themselves: a fault in them must show even where no service uses them.
-    strategy::canary(&shared.canary, problems);
-    strategy::analysis(&shared.analysis, problems);
+    strategy::canary(&table("canary"), problems);
+    strategy::analysis(&table("analysis"), problems);
+    takeover::blue_green(&table("blue_green"), problems);
+    takeover::rolling(&table("rolling"), problems);
+    takeover::recreate(&table("recreate"), problems);
     let mut settled = Vec::new();
     for (key, place, node) in Reader::open(&table("service"), problems).entries() {
         let name = Located {
@@ -88,8 +92,8 @@ pub(super) fn resolve(root: &Node, hash: &str, problems: &Problems<'_>) -> Confi
 
 /// What all services share.
 struct Shared<'a> {
-    canary: Node,
-    analysis: Node,
+    /// Tables that every service has, by key.
+    tables: [(&'static str, Node); SHARED.len()],
     hash: &'a str,
     world: &'a WorldText,
     policy: &'a Policy,
@@ -99,6 +103,7 @@ struct Shared<'a> {
 /// A service in an environment, with what it takes from others.
 struct Settled {
     placed: Option<Placed>,
+    kind: Kind,
     claims: Vec<Claim>,
     backends: Vec<BackendClaim>,
 }
@@ -114,21 +119,30 @@ impl Shared<'_> {
         let base = node.without("env");
         let is_empty = |env: &Node| env.table().is_some_and(BTreeMap::is_empty);
         let overrides = node.get("env").filter(|env| !is_empty(env));
-        let Some(overrides) = overrides else {
-            return self
-                .world
-                .environments
-                .iter()
-                .map(|(env, settings)| self.placement(name, env, settings, &base))
-                .collect();
+        let settled: Vec<Settled> = match overrides {
+            None => {
+                let all = self.world.environments.iter();
+                all.map(|(env, settings)| self.placement(name, env, settings, &base))
+                    .collect()
+            }
+            Some(overrides) => self.overridden(name, &base, overrides),
         };
+        let kinds: Vec<Kind> = settled.iter().map(|settled| settled.kind).collect();
+        takeover::unused(&base, &kinds, self.problems);
+        settled
+    }
+
+    /// A service in the environments that it names.
+    fn overridden(&self, name: &ServiceName, base: &Node, overrides: &Node) -> Vec<Settled> {
         Reader::open(overrides, self.problems)
             .entries()
             .filter_map(|(env, place, over)| {
                 let (env, settings) = self.environment(env, place)?;
                 Reader::new(over, &SERVICE_ENV, self.problems);
-                let effective = overlay(&base, over, &REPLACED_WHOLE);
-                Some(self.placement(name, env, settings, &effective))
+                let effective = overlay(base, over, &REPLACED_WHOLE);
+                let settled = self.placement(name, env, settings, &effective);
+                takeover::unused(over, &[settled.kind], self.problems);
+                Some(settled)
             })
             .collect()
     }
@@ -157,7 +171,7 @@ impl Shared<'_> {
         node: &Node,
     ) -> Settled {
         let mut node = node.clone();
-        for (key, shared) in [("canary", &self.canary), ("analysis", &self.analysis)] {
+        for (key, shared) in &self.tables {
             let own = node.get(key).cloned();
             let own = own.unwrap_or_else(|| Node::empty(node.place.of_key(key)));
             node.set(key, overlay(shared, &own, &[]));
@@ -169,7 +183,7 @@ impl Shared<'_> {
         let text = service::read(&node, &SERVICE, self.problems);
         let (canary, analysis) = (&text.canary.settings, &text.analysis.settings);
         self.policy
-            .judge(env, &node, canary, analysis, self.problems);
+            .judge(env, &node, text.steps(), canary, analysis, self.problems);
         self.settle(placement, settings, text)
     }
 
@@ -207,25 +221,37 @@ impl Shared<'_> {
         relations::times(&text, self.problems);
         relations::evidence(&text, self.problems);
         relations::canary_size(&text, instances, self.problems);
+        text.takeover.keeps_some(instances, self.problems);
+        text.takeover.suits(&text.has_traffic, self.problems);
+        let has_traffic = text.has_traffic.value;
         let behind: Vec<_> = env
             .balancers
             .iter()
+            .filter(|_| has_traffic)
             .filter_map(|name| Some((name, self.world.balancers.get(name)?)))
             .collect();
         let first = behind.first().map(|(_, settings)| *settings);
         let servers = match first {
+            _ if !has_traffic => {
+                relations::servers_of_worker(&text, kind, instances, self.problems)
+            }
             Some(BalancerSettings::Haproxy(_)) => {
                 relations::servers_of_haproxy(&text, instances, self.problems)
             }
             _ => relations::servers_of_proxy(&text, instances, self.problems),
         };
         relations::homes(&env.runtimes, &text, &servers, self.problems);
+        let strategy =
+            text.takeover
+                .strategy(&text, &servers, instances, env.protected, self.problems);
         let metrics = self.metrics(env);
         limits::soak_spans_scrapes(&text, &metrics, self.problems);
         let runtimes = &self.world.runtimes;
         let known = |name| runtimes.get(name);
         let supply = Supply {
-            balancer_latencies: behind.iter().all(|(_, settings)| settings.has_latencies()),
+            balancer: has_traffic,
+            balancer_latencies: has_traffic
+                && behind.iter().all(|(_, settings)| settings.has_latencies()),
             runtime_gauges: env
                 .runtimes
                 .iter()
@@ -248,11 +274,13 @@ impl Shared<'_> {
         let backends: Vec<_> = behind.iter().filter_map(claim).collect();
         let listen = match first {
             Some(BalancerSettings::Haproxy(_)) => None,
-            _ => text.listen.clone(),
+            _ => text.listen.clone().filter(|_| has_traffic),
         };
+        let strategy_kind = text.takeover.kind.value;
         let claims = relations::claims(&placement, listen.as_ref(), &servers);
-        let spec = (!backends.is_empty()).then(|| ServiceSpec {
-            strategy: crate::model::Strategy::Canary,
+        let is_reached = !has_traffic || !backends.is_empty();
+        let spec = is_reached.then(|| ServiceSpec {
+            strategy,
             placement,
             protected: env.protected,
             runtimes: env.runtimes.clone(),
@@ -273,6 +301,7 @@ impl Shared<'_> {
                 spec,
                 listen: listen.map(|listen| listen.value),
             }),
+            kind: strategy_kind,
             claims,
             backends,
         }

@@ -7,7 +7,9 @@ use super::defaults;
 use super::errors::{Problems, quoted};
 use super::reader::{Located, Reader, integer, parsed, text};
 use super::request;
+use super::slots;
 use super::strategy::{self, AnalysisText, CanaryText};
+use super::takeover::{self, TakeoverText};
 use super::tree::{Node, Place, Value};
 use crate::model::container::Container;
 use crate::model::service::{HealthCheck, Server, SmokeTest, Workload};
@@ -20,6 +22,8 @@ const MINUTE: u64 = 60_000;
 /// A service as read.
 pub(super) struct ServiceText {
     pub(super) place: Place,
+    /// Whether requests reach it through a balancer; a worker has none.
+    pub(super) has_traffic: Located<bool>,
     pub(super) listen: Option<Located<SocketAddr>>,
     /// Whether `listen` is there, right or wrong.
     pub(super) listen_is_written: bool,
@@ -37,6 +41,7 @@ pub(super) struct ServiceText {
     pub(super) backend: Option<Located<Name>>,
     pub(super) health: Located<HealthCheck>,
     pub(super) smoke: Vec<SmokeTest>,
+    pub(super) takeover: TakeoverText,
     pub(super) smoke_timeout_ms: u64,
     pub(super) canary: CanaryText,
     pub(super) analysis: AnalysisText,
@@ -89,6 +94,7 @@ pub(super) fn read(node: &Node, accepted: &Accepted, problems: &Problems<'_>) ->
     let smoke_timeout_ms = request::smoke_timeout_ms(&reader);
     ServiceText {
         place: reader.place().clone(),
+        has_traffic: has_traffic(&reader),
         listen_is_written: reader.mentions("listen", accepted),
         command_is_written: reader.mentions("command", accepted),
         listen: reader
@@ -107,11 +113,27 @@ pub(super) fn read(node: &Node, accepted: &Accepted, problems: &Problems<'_>) ->
         servers: reader.node("servers").map(|node| servers(node, problems)),
         backend: reader.parsed("backend", "use the name it has in haproxy.cfg"),
         health: request::health(&part("health"), problems),
+        takeover: TakeoverText {
+            kind: takeover::kind(&reader),
+            blue_green: takeover::blue_green(&part("blue_green"), problems),
+            rolling: takeover::rolling(&part("rolling"), problems),
+            recreate: takeover::recreate(&part("recreate"), problems),
+            slots: reader.node("slots").map(|node| slots::read(node, problems)),
+        },
         smoke: request::smoke(&reader, smoke_timeout_ms, problems),
         smoke_timeout_ms,
         canary: strategy::canary(&part("canary"), problems),
         analysis: strategy::analysis(&part("analysis"), problems),
     }
+}
+
+/// Whether requests come through a balancer.
+fn has_traffic(reader: &Reader<'_>) -> Located<bool> {
+    let words = [("balancer", true), ("none", false)];
+    reader.word("traffic", &words).unwrap_or(Located {
+        value: true,
+        place: reader.place().of_key("traffic"),
+    })
 }
 
 /// Where the embedded proxy listens: a port on this machine only, or a full address.

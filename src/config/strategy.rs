@@ -1,5 +1,5 @@
 //! Reads `[canary]` and `[analysis]`: how traffic moves, and what the judge holds against a new
-//! release. Must not know services.
+//! release. The other strategies are read in `takeover`. Must not know services.
 
 use super::accepted::{ANALYSIS, CANARY, STEP};
 use super::defaults;
@@ -10,13 +10,13 @@ use crate::model::metrics::Figure;
 use crate::model::service::{AnalysisSettings, CanarySettings, Step};
 use std::ops::RangeInclusive;
 
-const SECOND: u64 = 1_000;
+pub(super) const SECOND: u64 = 1_000;
 const MINUTE: u64 = 60 * SECOND;
 const HOUR: u64 = 60 * MINUTE;
-const DAY: u64 = 24 * HOUR;
+pub(super) const DAY: u64 = 24 * HOUR;
 
 /// Range of a soak.
-const SOAK: RangeInclusive<u64> = SECOND..=7 * DAY;
+pub(super) const SOAK: RangeInclusive<u64> = SECOND..=7 * DAY;
 
 /// Range of a limit on latencies, in ms.
 const LATENCY: RangeInclusive<u32> = 1..=600_000;
@@ -43,6 +43,8 @@ pub(super) struct AnalysisText {
     pub(super) settings: AnalysisSettings,
     /// Limits that were written and need latencies to be judged, with the figure each needs.
     pub(super) latency_limits: Vec<(Figure, Place)>,
+    /// Limits that were written and need requests to be counted.
+    pub(super) error_limits: Vec<(Figure, Place)>,
     /// Limits that were written on what a machine or container uses.
     pub(super) gauge_limits: Vec<(Figure, Place)>,
     /// Where the table is.
@@ -57,7 +59,13 @@ pub(super) fn canary(node: &Node, problems: &Problems<'_>) -> CanaryText {
     let instances = reader.integer("instances", 1..=100);
     CanaryText {
         settings: CanarySettings {
-            steps: steps(&reader, soak_ms, problems),
+            steps: steps(
+                &reader,
+                "steps",
+                &defaults::STEPS_PERCENT,
+                soak_ms,
+                problems,
+            ),
             min_requests: reader.integer_or(
                 "min_requests",
                 1..=1_000_000_000,
@@ -85,14 +93,21 @@ pub(super) fn canary(node: &Node, problems: &Problems<'_>) -> CanaryText {
     }
 }
 
-fn steps(reader: &Reader<'_>, soak_ms: u64, problems: &Problems<'_>) -> Vec<Step> {
-    let default = |weight_percent| Step {
-        weight_percent,
+/// Rising shares, the last of them 100 %; a share without a soak of its own has the one given.
+pub(super) fn steps(
+    reader: &Reader<'_>,
+    key: &str,
+    default_percent: &[u8],
+    soak_ms: u64,
+    problems: &Problems<'_>,
+) -> Vec<Step> {
+    let default = |weight_percent: &u8| Step {
+        weight_percent: *weight_percent,
         soak_ms,
         pause: false,
     };
-    let Some(list) = reader.list("steps", STEPS_MEND) else {
-        return defaults::STEPS_PERCENT.map(default).to_vec();
+    let Some(list) = reader.list(key, STEPS_MEND) else {
+        return default_percent.iter().map(default).collect();
     };
     if list.value.is_empty() || list.value.len() > STEPS_MAX {
         let what = format!(
@@ -184,6 +199,12 @@ pub(super) fn analysis(node: &Node, problems: &Problems<'_>) -> AnalysisText {
         (Figure::Latency, p99_vs_stable.place()),
         (Figure::Mean, mean_vs_stable.place()),
     ]);
+    let errors = reader.limit("error_ratio", 0.0..=1.0, RATIO);
+    let errors_vs_stable = reader.limit("error_ratio_vs_stable", 1.0..=100.0, TIMES);
+    let error_limits = written([
+        (Figure::Errors, errors.place()),
+        (Figure::Errors, errors_vs_stable.place()),
+    ]);
     let gauge = |figure: Figure| reader.limit(figure.word(), 0.0..=1.0, RATIO);
     let (cpu, memory) = (gauge(Figure::Cpu), gauge(Figure::Memory));
     let (disk, uptime) = (gauge(Figure::Disk), gauge(Figure::Uptime));
@@ -206,12 +227,8 @@ pub(super) fn analysis(node: &Node, problems: &Problems<'_>) -> AnalysisText {
             SECOND..=DAY,
             default.no_data_abort_ms,
         ),
-        error_ratio: reader
-            .limit("error_ratio", 0.0..=1.0, RATIO)
-            .or(default.error_ratio),
-        error_ratio_vs_stable: reader
-            .limit("error_ratio_vs_stable", 1.0..=100.0, TIMES)
-            .or(default.error_ratio_vs_stable),
+        error_ratio: errors.or(default.error_ratio),
+        error_ratio_vs_stable: errors_vs_stable.or(default.error_ratio_vs_stable),
         infrastructure_health: reader
             .limit("infrastructure_health", 0.0..=1.0, RATIO)
             .or(default.infrastructure_health),
@@ -227,13 +244,14 @@ pub(super) fn analysis(node: &Node, problems: &Problems<'_>) -> AnalysisText {
     AnalysisText {
         settings,
         latency_limits,
+        error_limits,
         gauge_limits,
         place: reader.place().clone(),
     }
 }
 
 /// Those limits that are written.
-fn written(limits: [(Figure, Option<&Place>); 4]) -> Vec<(Figure, Place)> {
+fn written<const COUNT: usize>(limits: [(Figure, Option<&Place>); COUNT]) -> Vec<(Figure, Place)> {
     let written = limits.into_iter();
     written
         .filter_map(|(figure, place)| Some((figure, place?.clone())))

@@ -6,7 +6,7 @@ use super::{capacity, command, instance, sources};
 use crate::analysis;
 use crate::model::entry::WeightReason;
 use crate::model::service::Step;
-use crate::model::state::{Hold, HoldReason};
+use crate::model::state::{DRILL_OVER, Hold, HoldReason};
 use crate::model::verdict::{Verdict, VerdictClass};
 use crate::model::{Clean, Entry, Rollout, RolloutKind, Status};
 
@@ -237,7 +237,7 @@ fn pass(
     let pauses = step.pause && !has_passed(rollout, since_ms);
     let passed = passed(look, rollout, verdict);
     if rollout.kind == RolloutKind::Drill {
-        return vec![passed, revert(look, "the drill is over", None)];
+        return vec![passed, revert(look, DRILL_OVER, None)];
     }
     if step.weight_percent >= 100 {
         return vec![passed, finished(look, rollout)];

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The layout this version writes, kept as SQLite's `user_version`.
-const LAYOUT: i64 = 1;
+const LAYOUT: i64 = 2;
 
 const TABLES: &str = "
 CREATE TABLE deployments (
@@ -46,21 +46,6 @@ CREATE TABLE canary_deployments (
     latency_p99 INT NOT NULL DEFAULT 0,
     created_at BIGINT NOT NULL
 );
-CREATE TABLE deployment_details (
-    deployment_id UUID PRIMARY KEY NOT NULL REFERENCES deployments (id),
-    number INTEGER NOT NULL UNIQUE,
-    service TEXT NOT NULL,
-    rollout TEXT NOT NULL CHECK (rollout IN ('deploy', 'rollback')),
-    release_id UUID NOT NULL,
-    from_release UUID,
-    actor TEXT NOT NULL,
-    reason TEXT,
-    because TEXT,
-    intent_seq INTEGER,
-    started_seq INTEGER NOT NULL,
-    finished_seq INTEGER
-);
-CREATE INDEX deployment_details_release ON deployment_details (release_id, number);
 CREATE TABLE events (
     seq INTEGER PRIMARY KEY NOT NULL,
     at_ms INTEGER NOT NULL,
@@ -91,6 +76,29 @@ CREATE TRIGGER events_in_order BEFORE INSERT ON events
     BEGIN SELECT RAISE(ABORT, 'events are appended in order, without gaps'); END;
 INSERT INTO tip (only, seq, hash) VALUES (1, 0, zeroblob(32));
 ";
+
+/// What else is known of a deployment.
+const DETAILS: &str = "
+CREATE TABLE deployment_details (
+    deployment_id UUID PRIMARY KEY NOT NULL REFERENCES deployments (id),
+    number INTEGER NOT NULL UNIQUE,
+    service TEXT NOT NULL,
+    rollout TEXT NOT NULL CHECK (rollout IN ('deploy', 'rollback', 'restart', 'drill')),
+    release_id UUID NOT NULL,
+    from_release UUID,
+    actor TEXT NOT NULL,
+    reason TEXT,
+    because TEXT,
+    intent_seq INTEGER,
+    started_seq INTEGER NOT NULL,
+    finished_seq INTEGER
+);
+CREATE INDEX deployment_details_release ON deployment_details (release_id, number);
+";
+
+/// Layout 1 knew no other rollouts than these.
+const ROLLOUTS: &str = "'deploy', 'rollback', 'restart', 'drill'";
+const ROLLOUTS_OF_1: &str = "'deploy', 'rollback'";
 
 /// How long a statement waits for a lock. Only a reader that recovers a crashed file holds one.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
@@ -168,13 +176,36 @@ pub(super) fn create(connection: &mut Connection) -> Result<(), HistoryError> {
     let lay_out = |connection: &mut Connection| {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute_batch(TABLES)?;
+        transaction.execute_batch(DETAILS)?;
         transaction.pragma_update(None, "user_version", LAYOUT)?;
         transaction.commit()
     };
     lay_out(connection).map_err(sqlite("lay the history out"))
 }
 
-/// Holds every table, index and trigger against what this version makes.
+/// Brings an earlier layout to this version's, in one transaction; events stay as they are.
+pub(super) fn upgrade(connection: &mut Connection) -> Result<(), HistoryError> {
+    if layout(connection)? == LAYOUT {
+        return Ok(());
+    }
+    let bring = |connection: &mut Connection| {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute_batch(
+            "ALTER TABLE deployment_details RENAME TO details_before;
+             DROP INDEX deployment_details_release;",
+        )?;
+        transaction.execute_batch(DETAILS)?;
+        transaction.execute_batch(
+            "INSERT INTO deployment_details SELECT * FROM details_before;
+             DROP TABLE details_before;",
+        )?;
+        transaction.pragma_update(None, "user_version", LAYOUT)?;
+        transaction.commit()
+    };
+    bring(connection).map_err(sqlite("bring the history to this version's layout"))
+}
+
+/// Holds every table, index and trigger against what the version of its layout made.
 pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), HistoryError> {
     let found = layout(connection)?;
     if found > LAYOUT {
@@ -188,13 +219,14 @@ pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), HistoryE
         path: path.to_path_buf(),
         object: object.to_owned(),
     };
-    if found != LAYOUT {
+    if found < 1 {
         return Err(differs("user_version"));
     }
     let here = objects(connection).map_err(sqlite("read the history's layout"))?;
     let meant = Connection::open_in_memory()
         .and_then(|fresh| {
             fresh.execute_batch(TABLES)?;
+            fresh.execute_batch(&details(found))?;
             objects(&fresh)
         })
         .map_err(sqlite("lay out a history in memory"))?;
@@ -205,6 +237,14 @@ pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), HistoryE
     match differing {
         Some((name, _)) => Err(differs(name)),
         None => Ok(()),
+    }
+}
+
+/// The details' table as a layout has it.
+fn details(layout: i64) -> String {
+    match layout {
+        1 => DETAILS.replace(ROLLOUTS, ROLLOUTS_OF_1),
+        _ => DETAILS.to_owned(),
     }
 }
 
@@ -225,4 +265,45 @@ fn layout(connection: &Connection) -> Result<i64, HistoryError> {
     connection
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .map_err(sqlite("read the history's layout"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROLLOUT: &str = "
+        INSERT INTO deployments (id, version, environment, deployment_status, started_at)
+            VALUES ('ID', 'v1', 'dev', 'succeeded', 1);
+        INSERT INTO deployment_details
+            (deployment_id, number, service, rollout, release_id, actor, started_seq)
+            VALUES ('ID', NUMBER, 'web', 'KIND', 'r', 'root', 1);";
+
+    fn insert(connection: &Connection, number: u32, kind: &str) -> rusqlite::Result<()> {
+        let text = ROLLOUT
+            .replace("ID", &format!("{number:036}"))
+            .replace("NUMBER", &number.to_string())
+            .replace("KIND", kind);
+        connection.execute_batch(&text)
+    }
+
+    #[test]
+    fn a_history_of_layout_1_is_read_as_it_is_and_brought_on_by_whoever_writes() {
+        let mut connection = Connection::open_in_memory().expect("memory");
+        connection.execute_batch(TABLES).expect("tables");
+        connection.execute_batch(&details(1)).expect("tables");
+        let layout_1 = connection.pragma_update(None, "user_version", 1);
+        layout_1.expect("its layout");
+        insert(&connection, 1, "deploy").expect("known");
+        insert(&connection, 2, "restart").expect_err("unknown then");
+        check(&connection, Path::new("history.db")).expect("as it was made");
+        upgrade(&mut connection).expect("brought on");
+        check(&connection, Path::new("history.db")).expect("as it is made now");
+        assert_eq!(layout(&connection).expect("readable"), LAYOUT);
+        insert(&connection, 3, "restart").expect("known now");
+        insert(&connection, 4, "drill").expect("known now");
+        let count = connection.query_row("SELECT count(*) FROM deployment_details", (), |row| {
+            row.get::<_, i64>(0)
+        });
+        assert_eq!(count.expect("readable"), 3);
+    }
 }

@@ -33,6 +33,7 @@ pub(super) fn open(state_dir: &Path, holder: &Holder) -> Result<Opened, HistoryE
         head::write(&home, Link::ORIGIN)?;
     }
     schema::check(&connection, &path)?;
+    schema::upgrade(&mut connection)?;
     let found = Found::load(&connection)?;
     if let Some(head) = head {
         check_vouched(&connection, head, found.last.seq)?;
@@ -83,11 +84,12 @@ fn fresh(history: &mut History) -> Result<(Live, Identity, Link), HistoryError> 
         history.handle.forget();
     }
     history.home.secure()?;
-    let connection = schema::connect_writer(&path)?;
+    let mut connection = schema::connect_writer(&path)?;
     if schema::is_blank(&connection)? {
         return Err(gone());
     }
     schema::check(&connection, &path)?;
+    schema::upgrade(&mut connection)?;
     write_anew(&connection)?;
     let last = tip(&connection)?;
     prove_last(&connection, last)?;

@@ -291,6 +291,9 @@ impl RolloutKind {
     }
 }
 
+/// Why a drill that went as rehearsed returned its traffic.
+pub const DRILL_OVER: &str = "the drill is over";
+
 /// An open rollout.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Rollout {

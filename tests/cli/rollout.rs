@@ -86,6 +86,53 @@ fn a_protected_environment_asks_for_its_name_and_a_dry_run_for_nothing() {
 }
 
 #[test]
+fn what_is_done_every_day_asks_as_a_deploy_does_and_undrain_does_not() {
+    let shop = Shop::open();
+    shop.wait(&shop.deploy("v1")).must(0);
+    let run = |verb: &[&str], more: &[&str]| {
+        let place = ["-e", "prod"];
+        shop.place.run(&[verb, &place, more].concat())
+    };
+    let confirmed = ["--confirm", "prod"];
+    let server = shop.status()["instances"][0]["server"].clone();
+    let server = server.as_str().expect("a server");
+    let before = shop.records();
+    let verbs: [&[&str]; 4] = [
+        &["restart", "shop"],
+        &["scale", "shop", "1"],
+        &["drain", "shop", server],
+        &["drill", "shop"],
+    ];
+    for verb in verbs {
+        let said = run(verb, &[]).must(3);
+        assert!(said.err.contains("--confirm prod"), "{said:?}");
+        let said = run(verb, &["--dry-run"]).must(0);
+        assert!(said.out.contains("shop"), "{said:?}");
+    }
+    run(&["undrain", "shop", server], &[]).must(0);
+    run(&["scale", "shop", "2"], &confirmed).must(0);
+    assert_eq!(before, shop.records(), "nothing was recorded");
+
+    let said = run(&["drain", "shop", "web9"], &confirmed).must(3);
+    assert!(said.err.contains("web9"), "{said:?}");
+    let said = run(&["scale", "shop", "3"], &confirmed).must(3);
+    assert!(said.err.contains("at most 2"), "{said:?}");
+
+    let told = run(
+        &["drain", "shop", server],
+        &[&confirmed[..], &["--json", "--reason", "its disk"]].concat(),
+    );
+    assert_eq!(told.must(0).json()["answer"], "accepted");
+    run(&["undrain", "shop", server], &[]).must(0);
+    let patience = [&confirmed[..], &["--wait", "--timeout", "60s"]].concat();
+    let said = run(&["restart", "shop"], &patience).must(0);
+    assert!(said.out.contains("succeeded"), "{said:?}");
+    let said = run(&["drill", "shop"], &patience).must(0);
+    assert!(said.out.contains("the drill is over"), "{said:?}");
+    assert_eq!(shop.status()["stable"]["version"], "v1");
+}
+
+#[test]
 fn a_good_release_a_bad_one_a_held_one_and_the_way_back() {
     let shop = Shop::open();
     let first = shop.deploy("v1");

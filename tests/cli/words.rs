@@ -43,6 +43,12 @@ fn used_wrongly_it_ends_with_64_and_says_how_to_use_it() {
         &["deploy", "shop", "v 1", "-e", "dev"],
         &["promote", "shop", "-e", "dev", "--to", "101"],
         &["promote", "shop", "-e", "dev", "--to", "50", "--full"],
+        &["restart", "shop"],
+        &["restart", "shop", "-e", "dev", "--timeout", "1m"],
+        &["scale", "shop", "-e", "dev"],
+        &["scale", "shop", "0", "-e", "dev"],
+        &["drain", "shop", "-e", "dev"],
+        &["undrain", "shop", "s 1", "-e", "dev"],
         &["history", "list", "--limit", "0"],
         &["history", "export", "--format", "csv"],
         &["engine"],
@@ -91,6 +97,11 @@ fn without_an_engine_commands_end_with_69_say_once_how_to_start_one_and_start_no
         &["resume", "shop", "-e", "dev"],
         &["abort", "shop", "-e", "dev"],
         &["rollback", "shop", "-e", "dev"],
+        &["restart", "shop", "-e", "dev", "--wait"],
+        &["scale", "shop", "2", "-e", "dev"],
+        &["drain", "shop", "s1", "-e", "dev"],
+        &["undrain", "shop", "s1", "-e", "dev"],
+        &["drill", "shop", "-e", "dev", "--dry-run"],
     ] {
         let said = place.run(args).must(69);
         let hints = said.err.matches("wheelhouse engine run").count();

@@ -516,13 +516,13 @@ fn a_missing_trigger_is_found_and_refused() {
 #[test]
 fn a_newer_layout_is_refused_with_a_clear_text() {
     let original = Original::write(1, Log::Merged);
-    let forged = Forger::of(&original).run("PRAGMA user_version = 2");
+    let forged = Forger::of(&original).run("PRAGMA user_version = 3");
     for error in [
         verify(&forged.path()).expect_err("refused"),
         History::open(&forged.path(), &holder()).expect_err("refused"),
     ] {
         assert!(
-            matches!(error, HistoryError::Newer { found: 2, .. }),
+            matches!(error, HistoryError::Newer { found: 3, .. }),
             "{error}"
         );
         assert!(error.to_string().contains("newer version"), "{error}");

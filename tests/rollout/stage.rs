@@ -102,6 +102,11 @@ impl Stage {
 
     /// The same, with more tables in its configuration.
     pub async fn set_with(front: Front, pace: Pace, tables: &str) -> Option<Self> {
+        Self::set_by("canary", front, pace, tables).await
+    }
+
+    /// The same, for a service that is deployed by this strategy.
+    pub async fn set_by(strategy: &str, front: Front, pace: Pace, tables: &str) -> Option<Self> {
         if front == Front::Haproxy && !installed() {
             return None;
         }
@@ -115,6 +120,10 @@ impl Stage {
             .collect();
         let config = dir.path().join("wheelhouse.toml");
         let text = configuration(front, pace, dir.path(), lb.path(), listen, &addresses) + tables;
+        let text = text.replace(
+            "instances = 3\n",
+            &format!("instances = 3\nstrategy = \"{strategy}\"\n"),
+        );
         std::fs::write(&config, text).expect("a configuration");
         let private = std::fs::Permissions::from_mode(0o600);
         std::fs::set_permissions(&config, private).expect("its mode");
@@ -135,7 +144,13 @@ impl Stage {
             _place: place,
         };
         stage.host_answers().await;
-        stage.first("v1").await;
+        match strategy {
+            "canary" => stage.first("v1").await,
+            _ => {
+                let number = stage.deploy("v1").await;
+                stage.ends(number, Status::Succeeded).await;
+            }
+        }
         Some(stage)
     }
 

@@ -1,16 +1,15 @@
 //! `deploy`: begins a rollout, once per request id, and waits for its end if it is asked to.
 
-use super::{Place, Why, answer, answered, confirm, dry_run, preview, reach};
+use super::{Patience, Place, Why, answer, confirm, dry_run, preview, reach};
 use crate::cli::context::Context;
 use crate::cli::exit::{Ended, Exit, Failure};
 use crate::cli::{print, wait};
 use crate::link::Client;
 use crate::link::wire::{CommandRequest, Request};
 use crate::model::command::Answer;
-use crate::model::{NameError, RequestId, RolloutNumber, ServiceName, Version};
+use crate::model::{NameError, RequestId, ServiceName, Version};
 use clap::Args;
 use std::str::FromStr;
-use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 #[derive(Debug, Clone, Args)]
@@ -24,12 +23,8 @@ pub(in crate::cli) struct DeployArgs {
     place: Place,
     #[command(flatten)]
     why: Why,
-    /// Wait for the rollout's end and exit with its code
-    #[arg(long)]
-    wait: bool,
-    /// Wait at most so long: 30m, 1h30m, or seconds
-    #[arg(long, value_name = "DURATION", requires = "wait", value_parser = wait::duration)]
-    timeout: Option<Duration>,
+    #[command(flatten)]
+    patience: Patience,
     /// Begins at most one rollout, however often it is asked for: a pipeline's run, a commit
     #[arg(long, value_name = "ID")]
     request_id: Option<RequestId>,
@@ -67,7 +62,7 @@ impl DeployArgs {
 }
 
 pub(in crate::cli) async fn run(context: &Context, args: DeployArgs) -> Ended {
-    let until = args.timeout.map(|timeout| Instant::now() + timeout);
+    let until = args.patience.until();
     let version = args.version()?;
     let (placement, client) = reach(context, &args.what.service, &args.place.environment).await?;
     let command = CommandRequest::Deploy {
@@ -88,11 +83,7 @@ pub(in crate::cli) async fn run(context: &Context, args: DeployArgs) -> Ended {
         None => answer(&client, command).await?,
         Some(_) => insist(context, client, command, until).await?,
     };
-    let exit = answered(context, &answer)?;
-    match begun(&answer).filter(|_| args.wait) {
-        Some(number) => wait::reattach(context, &number.to_string(), until).await,
-        None => Ok(exit),
-    }
+    args.patience.attend(context, &answer, until).await
 }
 
 /// Asks again where the answer was lost: its id makes the same request harmless.
@@ -120,12 +111,5 @@ async fn insist(
                 break client;
             }
         };
-    }
-}
-
-fn begun(answer: &Answer) -> Option<RolloutNumber> {
-    match answer {
-        Answer::Accepted { number, .. } | Answer::Begun { number } => Some(*number),
-        Answer::Already { .. } | Answer::Unrecorded { .. } | Answer::Refused(_) => None,
     }
 }

@@ -21,6 +21,9 @@ pub(super) fn already(state: &State, command: &Command) -> Answer {
                 by.map_or("?".to_owned(), ToString::to_string)
             )
         }
+        (Command::Scale { instances, .. }, _) => format!("there are {instances} instances already"),
+        (Command::Drain { server, .. }, _) => format!("{server} is out of traffic already"),
+        (Command::Undrain { server, .. }, _) => format!("{server} is not drained"),
         (Command::Resume { .. }, _) => "not held; it goes on by itself".to_owned(),
         _ => "traffic is on its way back to stable already".to_owned(),
     };
