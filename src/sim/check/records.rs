@@ -255,10 +255,7 @@ impl Checks {
         let servers = place.servers_of(release);
         let stands = servers.filter(|(_, there)| there.is_standing()).count();
         let lacks = place.stable() == Some(release) && stands < place.spec.instances as usize;
-        expect(
-            for_it || lacks && !forward,
-            "nobody needs it",
-        )?;
+        expect(for_it || lacks && !forward, "nobody needs it")?;
         let alone = matches!(self.spec.strategy, Strategy::Recreate(_));
         let mut others = place.instances.values();
         let beside = others.any(|there| there.release != release);
