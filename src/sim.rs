@@ -31,7 +31,8 @@ pub use mutation::Mutation;
 
 use rng::Rng;
 use run::{Image, Sim};
-use scenario::{Ask, Before, Rates, SPECS, Scenario};
+pub use scenario::SPECS;
+use scenario::{Ask, Before, Boundary, Rates, Scenario};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What one schedule came to.
@@ -124,6 +125,43 @@ impl Simulator {
         let mut sim = Sim::new(rng, scenario, image, mutation, tell);
         let played = sim.run();
         report(&sim, seed, played)
+    }
+
+    /// Plays every service's stories with the engine killed at each boundary of each, and again in
+    /// the recovery. Says at how many points that was.
+    ///
+    /// # Errors
+    /// The first broken invariant; its seed is the service, the story and the point, as digits.
+    pub fn crash_everywhere(&self, number: usize) -> Result<u64, Violation> {
+        let boundaries = [
+            Boundary::BeforeDurable,
+            Boundary::AfterDurable,
+            Boundary::BeforeEffect,
+            Boundary::AfterEffect,
+        ];
+        let mut points = 0;
+        for story in 0..scenario::STORIES.len() {
+            for (kind, boundary) in boundaries.into_iter().enumerate() {
+                for pass in 0.. {
+                    let seed = ((number * 10 + story) * 10 + kind) as u64 * 1_000 + u64::from(pass);
+                    let reached = [false, true].map(|again| {
+                        let scenario = scenario::killed(number, story, (boundary, pass), again);
+                        let image = self.images.get(&(number, scenario.before));
+                        let mut sim = Sim::new(Rng::new(seed), scenario, image, None, None);
+                        let played = sim.run();
+                        report(&sim, seed, played)
+                    });
+                    let [once, twice] = reached;
+                    let struck = once?.crashes > 0;
+                    twice?;
+                    if !struck {
+                        break;
+                    }
+                    points += 2;
+                }
+            }
+        }
+        Ok(points)
     }
 }
 

@@ -7,16 +7,16 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use wheelhouse::sim::{Mutation, Report, Simulator, Violation};
+use wheelhouse::sim::{Mutation, Report, SPECS, Simulator, Violation};
 
 /// Schedules with the same seeds on every run.
-const FIXED: u64 = 48_000;
+const FIXED: u64 = 98_000;
 /// Schedules with seeds from a base that is new, and printed, on every run.
 const RANDOM: u64 = 2_000;
 /// Kinds of records an engine of this version makes.
-const KINDS: usize = 25;
+const KINDS: usize = 29;
 /// Within so many seeds each planted bug must be found.
-const PLANTED_WITHIN: u64 = 2_000;
+const PLANTED_WITHIN: u64 = 5_000;
 
 /// Says something also where the test passes; `println!` would be swallowed.
 fn tell(line: &str) {
@@ -132,6 +132,34 @@ fn replay() {
     if let Err(found) = played {
         fail(&found, mutation);
     }
+}
+
+/// Kills the engine at every boundary of every strategy's ways, and again in the recovery.
+#[test]
+fn a_crash_anywhere_is_recovered_from() {
+    let simulator = simulator();
+    let next = AtomicU64::new(0);
+    let work = || {
+        let mut points = 0;
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed) as usize;
+            if number >= SPECS {
+                return points;
+            }
+            let found = simulator.crash_everywhere(number);
+            points += found.unwrap_or_else(|found| panic!("service {number}: {found:?}"));
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let points: u64 = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        workers
+            .into_iter()
+            .map(|worker| worker.join().expect("a worker does not panic"))
+            .sum()
+    });
+    tell(&format!("{points} points at which the engine was killed"));
+    assert!(points >= 1_000, "only {points} points");
 }
 
 /// Plays so many seeds to the end whatever they find, and prints one line for each that fails: for

@@ -229,6 +229,11 @@ impl<'a> Look<'a> {
         log.took_ms.filter(|_| log.release == Some(release))
     }
 
+    /// Whether the runtime shows another release in a server's place.
+    pub fn runs_another(&self, server: &ServerName, release: ReleaseId) -> bool {
+        matches!(self.instance(server), Some(Some(view)) if view.release != release)
+    }
+
     /// Why an instance that was up is not running, by what the runtime says.
     fn not_running(&self, server: &ServerName, release: ReleaseId) -> Option<Clean> {
         let up = self.place.instances.get(server)?.status == InstanceStatus::Up;

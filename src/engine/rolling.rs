@@ -227,11 +227,14 @@ impl<'a> Batch<'a> {
         let least = self
             .all
             .saturating_sub(self.settings.max_unavailable as usize);
-        // An instance that is down already serves nobody: it goes first.
+        // An instance that is known to serve nobody goes first; silence is no such knowledge.
+        let idle = |(server, _): &&(&ServerName, &Instance)| {
+            matches!(self.look.health(server), Health::Bad(_))
+                || self.look.is_out_of_traffic(server)
+        };
         let mut old: Vec<_> = self.old.iter().filter(|(_, i)| !i.is_leaving()).collect();
-        old.sort_by_key(|one| serving(one));
-        let idle = old.iter().filter(|one| !serving(one)).count();
-        let may = idle + serve.saturating_sub(least);
+        old.sort_by_key(|one| !idle(one));
+        let may = old.iter().filter(|one| idle(one)).count() + serve.saturating_sub(least);
         old.into_iter()
             .take(wanted.min(may))
             .map(|(server, _)| retire::drain(self.look, server))

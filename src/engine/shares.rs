@@ -2,7 +2,7 @@
 
 use super::look::{Health, Look};
 use crate::model::effect::ServerSetting;
-use crate::model::state::InstanceStatus;
+use crate::model::state::{InstanceStatus, WeightIntent};
 use crate::model::world::{Admin, BalancerReading};
 use crate::model::{BalancerName, ReleaseId, ServerName};
 use std::collections::BTreeMap;
@@ -124,7 +124,8 @@ pub fn wanted(look: &Look<'_>, balancer: &BalancerName) -> Option<Wanted> {
         .collect();
     let theirs: Vec<ServerName> = others.into_iter().flatten().collect();
     let counted = |servers: &[ServerName]| counted(look, balancer, servers);
-    let by_drain = percent > 0 && percent < 100 && !mine.is_empty() && theirs.is_empty();
+    let by_drain =
+        (1..100).contains(&percent) && !mine.is_empty() && !others_stand(look, intent, canary);
     let percent = if by_drain { 100 } else { percent };
     let weights = solve(percent, counted(&mine), counted(&theirs)).unwrap_or(Weights {
         canary: 0,
@@ -148,15 +149,27 @@ pub fn wanted(look: &Look<'_>, balancer: &BalancerName) -> Option<Wanted> {
     })
 }
 
-/// Servers of a release that may get traffic: nobody drained them. One known to be down gets none while another of
-/// its release can; where all are down they stay, for nobody else is there to serve.
+/// Whether another release with a share has an instance that is recorded up.
+fn others_stand(look: &Look<'_>, intent: &WeightIntent, canary: Option<ReleaseId>) -> bool {
+    let shares = intent.shares.iter();
+    let mut others = shares.filter(|(release, share)| Some(**release) != canary && **share > 0);
+    others.any(|(release, _)| {
+        let mut servers = look.place.servers_of(*release);
+        servers.any(|(_, there)| there.status == InstanceStatus::Up)
+    })
+}
+
+/// Servers of a release that may get traffic: nobody drained them, and no other release runs
+/// there. One known to be down gets none while another of its release can; where all are down they
+/// stay, for nobody else is there to serve.
 fn servers(look: &Look<'_>, release: ReleaseId) -> Vec<ServerName> {
     let out = &look.place.out;
     let up: Vec<_> = look
         .place
         .servers_of(release)
         .filter(|(server, instance)| {
-            instance.status == InstanceStatus::Up && !out.contains(*server)
+            let another = look.runs_another(server, release);
+            instance.status == InstanceStatus::Up && !out.contains(*server) && !another
         })
         .map(|(server, _)| server.clone())
         .collect();

@@ -280,7 +280,7 @@ mod tests {
 
     fn insert(connection: &Connection, number: u32, kind: &str) -> rusqlite::Result<()> {
         let text = ROLLOUT
-            .replace("ID", &format!("{number:036}"))
+            .replace("ID", &format!("{number:08x}-0000-7000-8000-000000000000"))
             .replace("NUMBER", &number.to_string())
             .replace("KIND", kind);
         connection.execute_batch(&text)

@@ -1,6 +1,6 @@
 //! What strikes the world and the engine by itself.
 
-use super::run::Sim;
+use super::run::{Armed, Sim};
 use super::scenario::{Boundary, Fault};
 use crate::model::effect::ServerSetting;
 use crate::model::world::Admin;
@@ -19,11 +19,29 @@ impl Sim<'_> {
             Fault::CrashAt {
                 boundary: Boundary::InRecovery,
                 down_ms,
+                ..
             } if self.engine.is_some() => {
-                self.armed = Some((Boundary::InRecovery, down_ms));
+                self.armed = Some(Armed {
+                    boundary: Boundary::InRecovery,
+                    pass: 0,
+                    down_ms,
+                    again: false,
+                });
                 self.crash(down_ms);
             }
-            Fault::CrashAt { boundary, down_ms } => self.armed = Some((boundary, down_ms)),
+            Fault::CrashAt {
+                boundary,
+                pass,
+                down_ms,
+                again,
+            } => {
+                self.armed = Some(Armed {
+                    boundary,
+                    pass,
+                    down_ms,
+                    again,
+                });
+            }
             Fault::Pause { ms } => {
                 self.paused_until_ms = self.paused_until_ms.max(now_ms + ms);
                 self.checks.paused(now_ms);

@@ -31,6 +31,11 @@ impl Traits {
         smoke_fails: false,
     };
 
+    pub(super) const BAD: Self = Self {
+        errors_permille: 300,
+        ..Self::GOOD
+    };
+
     /// Whether judging must not let it through.
     pub(super) fn is_bad(self) -> bool {
         self.errors_permille >= 200

@@ -2,7 +2,7 @@
 
 use super::disk::Fate;
 use super::mutation::{Mutation, spoil};
-use super::run::{Checked, EPOCH_MS, Engine, Happening, Sim, say};
+use super::run::{Armed, Checked, EPOCH_MS, Engine, Happening, Sim, say};
 use super::scenario::Boundary;
 use crate::driver::turn::Core;
 use crate::engine;
@@ -20,18 +20,19 @@ impl Sim<'_> {
         }
         self.stop_early(&records)?;
         self.pending = Some(records);
-        let boundary = self.armed.map(|(boundary, _)| boundary);
-        match boundary {
-            Some(Boundary::BeforeDurable) => {
+        match self.armed.map(|armed| (armed.boundary, armed.pass)) {
+            Some((Boundary::BeforeDurable, 0)) => {
                 self.pending = None;
-                self.crash_armed();
+                self.strikes(Boundary::BeforeDurable);
             }
-            Some(Boundary::AfterDurable) => {
+            Some((Boundary::AfterDurable, 0)) => {
                 let records = self.pending.take().unwrap_or_default();
                 self.make_durable(&records)?;
-                self.crash_armed();
+                self.strikes(Boundary::AfterDurable);
             }
             _ => {
+                self.strikes(Boundary::BeforeDurable);
+                self.strikes(Boundary::AfterDurable);
                 let slow = self.now_ms < self.disk.slow_until_ms;
                 let after_ms = if slow {
                     self.disk.slow_ms
@@ -55,10 +56,25 @@ impl Sim<'_> {
         Ok(())
     }
 
-    fn crash_armed(&mut self) {
-        if let Some((_, down_ms)) = self.armed.take() {
-            self.crash(down_ms);
+    /// A boundary is reached: kills the engine where a crash waits for this one, else lets it go
+    /// by.
+    pub(super) fn strikes(&mut self, boundary: Boundary) -> bool {
+        let Some(armed) = self.armed.as_mut().filter(|it| it.boundary == boundary) else {
+            return false;
+        };
+        if armed.pass > 0 {
+            armed.pass -= 1;
+            return false;
         }
+        let Armed { down_ms, again, .. } = *armed;
+        self.armed = again.then_some(Armed {
+            boundary: Boundary::InRecovery,
+            pass: 0,
+            down_ms,
+            again: false,
+        });
+        self.crash(down_ms);
+        true
     }
 
     pub(super) fn make_durable(&mut self, records: &[Record]) -> Checked {
@@ -171,10 +187,10 @@ impl Sim<'_> {
             core: Core::new(state),
             wake: None,
         });
-        if let Some((Boundary::InRecovery, _)) = self.armed {
-            self.armed = self
-                .armed
-                .map(|(_, down_ms)| (Boundary::BeforeDurable, down_ms));
+        if let Some(armed) = &mut self.armed
+            && armed.boundary == Boundary::InRecovery
+        {
+            armed.boundary = Boundary::BeforeDurable;
         }
         self.feed(Event::Started(EngineInfo {
             version: "0.1.0".to_owned(),

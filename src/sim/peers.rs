@@ -197,12 +197,8 @@ impl Sim<'_> {
             Effect::ReadMetrics { .. } => self.at_metrics(&call),
             Effect::WakeAt { .. } => {}
         }
-        if let Some((Boundary::AfterEffect, down_ms)) = self.armed
-            && call.effect.is_write()
-            && call.life == self.life
-        {
-            self.armed = None;
-            self.crash(down_ms);
+        if call.effect.is_write() && call.life == self.life {
+            self.strikes(Boundary::AfterEffect);
         }
         Ok(())
     }

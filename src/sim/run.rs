@@ -55,6 +55,17 @@ pub(super) enum Happening {
     Look,
 }
 
+/// A crash that waits for its moment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Armed {
+    pub(super) boundary: Boundary,
+    /// So many such boundaries go by first.
+    pub(super) pass: u32,
+    pub(super) down_ms: u64,
+    /// Whether it strikes once more in the recovery.
+    pub(super) again: bool,
+}
+
 /// The engine's process, while there is one.
 #[derive(Debug, Clone)]
 pub(super) struct Engine {
@@ -76,7 +87,7 @@ pub(super) struct Sim<'a> {
     pub(super) life: u32,
     pub(super) engine: Option<Engine>,
     pub(super) paused_until_ms: u64,
-    pub(super) armed: Option<(Boundary, u64)>,
+    pub(super) armed: Option<Armed>,
     pub(super) fleet: Fleet,
     pub(super) balancers: Balancers,
     /// Until when nobody reaches a runtime.
@@ -355,10 +366,7 @@ impl<'a> Sim<'a> {
             .start(ticket, &effect, deadline_ms, self.engine_ms())?;
         self.checks
             .start_in_world(&effect, &self.balancers, &self.fleet, self.now_ms)?;
-        let boundary = self.armed.filter(|_| effect.is_write());
-        if let Some((Boundary::BeforeEffect, down_ms)) = boundary {
-            self.armed = None;
-            self.crash(down_ms);
+        if effect.is_write() && self.strikes(Boundary::BeforeEffect) {
             return Ok(());
         }
         self.send(ticket, effect, deadline_ms);

@@ -56,10 +56,13 @@ pub(super) enum Fault {
     Crash {
         down_ms: u64,
     },
-    /// As before, but in the middle of the first thing of this kind that happens from now on.
+    /// As before, but in the middle of a thing of this kind that happens from now on: the first
+    /// after so many; once more in the recovery where that is wanted.
     CrashAt {
         boundary: Boundary,
+        pass: u32,
         down_ms: u64,
+        again: bool,
     },
     /// The engine's process is stopped and goes on after so long.
     Pause {
@@ -155,7 +158,7 @@ pub(super) struct Scenario {
 }
 
 /// The services schedules are made for, by number.
-pub(super) const SPECS: usize = 12;
+pub const SPECS: usize = 12;
 /// These are pairs: two hosts behind two balancers.
 const PAIRS: [usize; 3] = [4, 5, 11];
 
@@ -325,6 +328,40 @@ fn smoke() -> SmokeTest {
     }
 }
 
+/// What is asked while the engine is killed at one boundary after the other: each strategy's way
+/// forward, its ways back, and a restart.
+pub(super) const STORIES: [(Before, &[(u64, Ask)]); 5] = [
+    (Before::One, &[(100, Ask::Deploy(Traits::GOOD))]),
+    (
+        Before::One,
+        &[(100, Ask::Deploy(Traits::GOOD)), (2_500, Ask::Abort)],
+    ),
+    (Before::One, &[(100, Ask::Deploy(Traits::BAD))]),
+    (Before::Two, &[(100, Ask::Rollback)]),
+    (Before::One, &[(100, Ask::Restart)]),
+];
+
+/// A story in which the engine is killed once, or twice.
+pub(super) fn killed(number: usize, story: usize, at: (Boundary, u32), again: bool) -> Scenario {
+    let (before, people) = STORIES[story];
+    let (boundary, pass) = at;
+    let crash = Fault::CrashAt {
+        boundary,
+        pass,
+        down_ms: 300,
+        again,
+    };
+    Scenario {
+        spec: spec(number),
+        before,
+        people: people.to_vec(),
+        faults: vec![(50, crash)],
+        rates: Rates::default(),
+        rps: 200,
+        quiet_ms: 15_000,
+    }
+}
+
 /// Whatever the seed says.
 pub(super) fn random(rng: &mut Rng) -> (usize, Scenario) {
     let number = rng.below(SPECS as u64) as usize;
@@ -352,7 +389,7 @@ pub(super) fn random(rng: &mut Rng) -> (usize, Scenario) {
     let mut faults: Vec<_> = (0..rng.below(6))
         .map(|_| (rng.between(0, quiet_ms), fault(rng)))
         .collect();
-    if PAIRS.contains(&number) && rng.chance(25) {
+    if PAIRS.contains(&number) && rng.chance(40) {
         // One of the pair is dark while somebody aborts.
         let at_ms = rng.between(1_000, quiet_ms);
         faults.push((at_ms, Fault::BalancerDark { ms: 9_000 }));
@@ -433,7 +470,9 @@ fn fault(rng: &mut Rng) -> Fault {
                 Boundary::AfterEffect,
                 Boundary::InRecovery,
             ]),
+            pass: 0,
             down_ms,
+            again: false,
         },
         5 => Fault::Pause {
             ms: rng.between(500, 12_000),
