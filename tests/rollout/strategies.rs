@@ -11,6 +11,9 @@ use wheelhouse::model::strategy::Slot;
 use wheelhouse::model::{Entry, Record, RolloutNumber, Seq, Status};
 use wheelhouse::view::snapshot::{InstanceRow, LiveSlot, OutageView, PhaseView, PlacementView};
 
+/// Which servers are blue and which green.
+const SLOTS: &str =
+    "\n[service.shop.slots]\nblue = [\"s1\", \"s2\", \"s3\"]\ngreen = [\"s4\", \"s5\", \"s6\"]\n";
 /// A person begins the switch.
 const CONFIRMED: &str = "\n[blue_green]\nswitch = [100]\nsoak = \"1s\"\nconfirm = true\n";
 /// Half of the requests first, and nobody is asked.
@@ -102,9 +105,13 @@ impl Stage {
     }
 }
 
+async fn blue_green(front: Front, pace: Pace, switch: &str) -> Option<Stage> {
+    Stage::set_by("blue-green", front, pace, &format!("{SLOTS}{switch}")).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn blue_green_behind_haproxy_serves_nobody_before_it_is_promoted_and_goes_back_at_once() {
-    let Some(stage) = Stage::set_by("blue-green", Front::Haproxy, QUICK, CONFIRMED).await else {
+    let Some(stage) = blue_green(Front::Haproxy, QUICK, CONFIRMED).await else {
         return;
     };
     assert_eq!(stage.live().await, LiveSlot::Blue);
@@ -143,7 +150,7 @@ async fn blue_green_behind_haproxy_serves_nobody_before_it_is_promoted_and_goes_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_version_is_switched_back_by_itself() {
-    let stage = Stage::set_by("blue-green", Front::Embedded, JUDGED, BY_HALVES).await;
+    let stage = blue_green(Front::Embedded, JUDGED, BY_HALVES).await;
     let stage = stage.expect("the embedded front is always there");
     let load = stage.load();
     let number = stage.deploy(BAD).await;
@@ -337,8 +344,7 @@ async fn a_worker_judged_by_a_program_goes_out_and_is_restarted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_that_dies_in_a_switch_ends_it_without_a_lost_request() {
     let by_halves = BY_HALVES.replace("2s", "1s");
-    let Some(mut stage) = Stage::set_by("blue-green", Front::Haproxy, QUICK, &by_halves).await
-    else {
+    let Some(mut stage) = blue_green(Front::Haproxy, QUICK, &by_halves).await else {
         return;
     };
     let load = stage.load();
