@@ -40,3 +40,5 @@ mod prometheus;
 mod runbook;
 #[path = "rollout/stories.rs"]
 mod stories;
+#[path = "rollout/strategies.rs"]
+mod strategies;

@@ -32,10 +32,12 @@ fn gone(look: &Look<'_>, server: &ServerName) -> bool {
 }
 
 fn up(look: &Look<'_>, server: &ServerName) -> Option<Entry> {
-    let release = look.place.instances.get(server)?.release;
+    let instance = look.place.instances.get(server)?;
+    let release = instance.release;
     let log = look.seen?.probes.get(server)?;
-    let passed =
-        log.release == Some(release) && log.passed_in_a_row() >= look.place.spec.health.successes;
+    // What a former instance of the same release passed there proves nothing.
+    let passed = log.release == Some(release)
+        && log.passed_in_a_row_since(instance.since_ms) >= look.place.spec.health.successes;
     let runs = matches!(look.instance(server), Some(Some(view))
         if view.release == release && view.exited.is_none());
     (passed && runs).then(|| Entry::InstanceUp {

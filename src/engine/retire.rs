@@ -88,7 +88,7 @@ fn lingers(look: &Look<'_>, server: &ServerName) -> bool {
     since.any(|since_ms| since_ms + timeout_ms > look.now_ms)
 }
 
-/// What proves an instance idle: every balancer shows it out of traffic, and either no session is
+/// What proves an instance idle: nobody sends it requests, or every balancer shows it out of traffic, and either no session is
 /// left, in the process the drain began with, or the drain timeout ran out.
 fn idle(
     look: &Look<'_>,
@@ -96,6 +96,9 @@ fn idle(
     since_ms: u64,
     epochs: &BTreeMap<BalancerName, String>,
 ) -> Option<IdleProof> {
+    if !look.place.spec.has_traffic() {
+        return Some(IdleProof::NeverServed);
+    }
     let view = |reading: &BalancerReading| {
         let view = reading.servers.get(server);
         view.map_or((0, 0), |view| (view.effective_weight(), view.sessions))

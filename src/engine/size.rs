@@ -62,9 +62,12 @@ fn surplus(look: &Look<'_>, stable: ReleaseId, too_many: usize) -> Vec<Entry> {
     }
 }
 
-/// Whether the stable release stands whole again, by the records.
+/// Whether the stable release stands whole again by the records, and the balancers show it.
 pub(super) fn is_whole(look: &Look<'_>, stable: ReleaseId) -> bool {
-    let up = |(_, instance): &(&ServerName, &Instance)| instance.status == InstanceStatus::Up;
+    let up = |(server, instance): &(&ServerName, &Instance)| {
+        let serves = look.place.out.contains(*server) || look.gets_traffic(server);
+        instance.status == InstanceStatus::Up && serves
+    };
     let up = look.place.servers_of(stable).filter(up).count();
     up >= look.place.spec.instances as usize
 }

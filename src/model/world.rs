@@ -362,6 +362,13 @@ impl ProbeLog {
         self.results.iter().rev().take_while(|(_, ok)| *ok).count() as u32
     }
 
+    /// The same, of those that ended after a time.
+    pub fn passed_in_a_row_since(&self, since_ms: u64) -> u32 {
+        let newest = self.results.iter().rev();
+        let passed = newest.take_while(|(at_ms, ok)| *ok && *at_ms > since_ms);
+        passed.count() as u32
+    }
+
     /// Probes failed without a pass since, up to now.
     pub fn failed_in_a_row(&self) -> u32 {
         self.results.iter().rev().take_while(|(_, ok)| !*ok).count() as u32

@@ -107,6 +107,16 @@ impl Stage {
 
     /// The same, for a service that is deployed by this strategy.
     pub async fn set_by(strategy: &str, front: Front, pace: Pace, tables: &str) -> Option<Self> {
+        Self::set_as(strategy, front, pace, |text, _| text + tables).await
+    }
+
+    /// The same, with an edit of its configuration, which lies in the directory that it is given.
+    pub async fn set_as(
+        strategy: &str,
+        front: Front,
+        pace: Pace,
+        edit: impl FnOnce(String, &Path) -> String,
+    ) -> Option<Self> {
         if front == Front::Haproxy && !installed() {
             return None;
         }
@@ -119,11 +129,12 @@ impl Stage {
             .map(|n| (format!("s{n}"), loopback(ports + n)))
             .collect();
         let config = dir.path().join("wheelhouse.toml");
-        let text = configuration(front, pace, dir.path(), lb.path(), listen, &addresses) + tables;
+        let text = configuration(front, pace, dir.path(), lb.path(), listen, &addresses);
         let text = text.replace(
             "instances = 3\n",
             &format!("instances = 3\nstrategy = \"{strategy}\"\n"),
         );
+        let text = edit(text, dir.path());
         std::fs::write(&config, text).expect("a configuration");
         let private = std::fs::Permissions::from_mode(0o600);
         std::fs::set_permissions(&config, private).expect("its mode");
@@ -145,11 +156,11 @@ impl Stage {
         };
         stage.host_answers().await;
         match strategy {
-            "canary" => stage.first("v1").await,
-            _ => {
+            "rolling" => {
                 let number = stage.deploy("v1").await;
                 stage.ends(number, Status::Succeeded).await;
             }
+            _ => stage.first("v1").await,
         }
         Some(stage)
     }

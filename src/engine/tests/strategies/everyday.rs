@@ -85,6 +85,27 @@ fn a_restart_begins_every_instance_anew_and_as_many_serve_as_ever() {
 }
 
 #[test]
+fn a_restarted_instance_is_up_by_its_own_probes_only() {
+    let in_place = Rolling {
+        max_unavailable: 1,
+        max_surge: 0,
+        ..settings()
+    };
+    let mut stage = stable_with(rolls(3, in_place));
+    stage.pass_ms(5_000);
+    restart(&mut stage);
+    let (begun, up) = (stage.count("instance_intended"), stage.count("instance_up"));
+    (1..=3).for_each(|number| {
+        stage.sick.insert(server(number));
+    });
+    stage.until("a new instance in the place of an old one", |stage| {
+        stage.count("instance_intended") > begun
+    });
+    stage.pass_ms(20_000);
+    assert_eq!(stage.count("instance_up"), up, "it never passed a probe");
+}
+
+#[test]
 fn a_restart_that_is_aborted_leaves_the_rest_and_stands_whole() {
     let mut stage = stable_with(rolls(4, settings()));
     restart(&mut stage);

@@ -2,6 +2,7 @@
 
 use crate::engine::tests::stage::*;
 use crate::model::command::PromoteTo;
+use crate::model::entry::IdleProof;
 use crate::model::service::Server;
 use crate::model::state::HoldReason;
 use crate::model::strategy::{Rolling, Strategy};
@@ -220,4 +221,14 @@ fn workers_roll_without_a_balancer() {
     stage.pass_ms(60_000);
     assert_eq!((stage.running("v1"), stage.running("v2")), (0, 3));
     assert!(!stage.is_recorded(|entry| matches!(entry, Entry::Held { .. })));
+    let waited = |entry: &Entry| {
+        matches!(
+            entry,
+            Entry::StopIntended {
+                proof: IdleProof::Timeout,
+                ..
+            }
+        )
+    };
+    assert!(!stage.is_recorded(waited), "nobody sends a worker requests");
 }
