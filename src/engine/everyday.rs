@@ -135,7 +135,12 @@ pub(super) fn drain(
             && look.health(other) == Health::Good
     };
     let needed = [place.stable(), place.canary()].contains(&Some(there.release));
-    if needed && !place.servers_of(there.release).any(|one| serves(&one)) {
+    if !needed {
+        return Err(not_now(format!(
+            "{server} gets no traffic: its version is retired"
+        )));
+    }
+    if !place.servers_of(there.release).any(|one| serves(&one)) {
         return Err(not_now(format!(
             "{server} is the last healthy instance of its version; nobody else would serve"
         )));

@@ -328,6 +328,15 @@ impl<'a> Look<'a> {
         backends.all(|backend| shows(backend).unwrap_or(false))
     }
 
+    /// Whether an instance is known to answer requests: up, healthy, in traffic, not drained.
+    pub fn serves(&self, server: &ServerName) -> bool {
+        let there = self.place.instances.get(server);
+        there.is_some_and(|there| there.status == InstanceStatus::Up)
+            && !self.place.out.contains(server)
+            && self.health(server) == Health::Good
+            && self.gets_traffic(server)
+    }
+
     /// Whether an intent is a raise that an earlier engine left unsettled.
     pub fn is_stale_raise(&self, intent: &WeightIntent) -> bool {
         let Some(canary) = self.place.canary() else {

@@ -88,6 +88,10 @@ pub fn distrust(world: &mut World, key: &EffectKey) {
 
 fn settle(world: &mut World, settled: &Settled, now_ms: u64) {
     let applied = settled.id.is_some() && settled.outcome == Outcome::Applied;
+    if let EffectKey::Instance(placement, server) = &settled.key {
+        let place = world.placements.entry(placement.clone()).or_default();
+        place.attempts.insert(server.clone(), now_ms);
+    }
     match &settled.seen {
         Some(Observation::Balancer {
             placement,

@@ -20,6 +20,9 @@ const RUNTIME_OPEN_MS: u64 = 500;
 const POLL_IDLE_MS: u64 = 2_000;
 /// Between two probes of an instance that is being started.
 const PROBE_START_MS: u64 = 250;
+/// Between two starts of an instance that exited although its runtime keeps it running: that takes
+/// a moment of its own.
+const START_AGAIN_MS: u64 = 1_000;
 /// Idle instances are probed this many times less often than while a rollout is open.
 const PROBE_IDLE_FACTOR: u64 = 5;
 
@@ -79,6 +82,13 @@ impl Agenda {
         if at_ms <= self.now_ms {
             self.effects.push((Direction::Safe, effect()));
         } else {
+            self.wake(at_ms);
+        }
+    }
+
+    /// Remembers to look again at a time, if that is still to come.
+    fn wake(&mut self, at_ms: u64) {
+        if at_ms > self.now_ms {
             self.wake_ms = Some(self.wake_ms.map_or(at_ms, |wake_ms| wake_ms.min(at_ms)));
         }
     }
@@ -226,7 +236,14 @@ fn plan_start(look: &Look<'_>, server: &ServerName, instance: &Instance, agenda:
             }
             false
         }
-        Some(view) => view.keep_running != keep_running || (keep_running && view.exited.is_some()),
+        Some(view) if view.keep_running != keep_running => true,
+        Some(view) if keep_running && view.exited.is_some() => {
+            let tried_ms = look.seen.and_then(|seen| seen.attempts.get(server));
+            let due_ms = tried_ms.map_or(0, |tried_ms| tried_ms + START_AGAIN_MS);
+            agenda.wake(due_ms);
+            due_ms <= look.now_ms
+        }
+        Some(_) => false,
     };
     let direction = match keep_running {
         true => Direction::Safe,

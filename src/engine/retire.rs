@@ -88,8 +88,8 @@ fn lingers(look: &Look<'_>, server: &ServerName) -> bool {
     since.any(|since_ms| since_ms + timeout_ms > look.now_ms)
 }
 
-/// What proves an instance idle: nobody sends it requests, or every balancer shows it out of traffic, and either no session is
-/// left, in the process the drain began with, or the drain timeout ran out.
+/// What proves an instance idle: there is no balancer; or every balancer shows it out of traffic,
+/// and either no session is left, in the process the drain began with, or the drain timeout ran out.
 fn idle(
     look: &Look<'_>,
     server: &ServerName,

@@ -218,11 +218,7 @@ impl<'a> Batch<'a> {
 
     /// Takes old instances out of traffic, at most so many, and only while enough serve.
     fn take_out(&self, wanted: usize) -> Vec<Entry> {
-        let serving = |(server, instance): &&(&ServerName, &Instance)| {
-            instance.status == InstanceStatus::Up
-                && self.look.health(server) == Health::Good
-                && self.look.gets_traffic(server)
-        };
+        let serving = |(server, _): &&(&ServerName, &Instance)| self.look.serves(server);
         let serve = self.new.iter().chain(&self.old).filter(serving).count();
         let least = self
             .all

@@ -82,7 +82,7 @@ pub struct Wanted {
     /// The open rollout's share in percent.
     pub canary_percent: f64,
     /// Whether it is above the intended one because every other instance is recorded as on its
-    /// way out: the last of them are being replaced in their place.
+    /// way out or drained: the last of them are being replaced in their place.
     pub by_drain: bool,
 }
 
@@ -149,13 +149,15 @@ pub fn wanted(look: &Look<'_>, balancer: &BalancerName) -> Option<Wanted> {
     })
 }
 
-/// Whether another release with a share has an instance that is recorded up.
+/// Whether another release with a share has an instance that is recorded up and not drained.
 fn others_stand(look: &Look<'_>, intent: &WeightIntent, canary: Option<ReleaseId>) -> bool {
     let shares = intent.shares.iter();
     let mut others = shares.filter(|(release, share)| Some(**release) != canary && **share > 0);
     others.any(|(release, _)| {
         let mut servers = look.place.servers_of(*release);
-        servers.any(|(_, there)| there.status == InstanceStatus::Up)
+        servers.any(|(server, there)| {
+            there.status == InstanceStatus::Up && !look.place.out.contains(server)
+        })
     })
 }
 

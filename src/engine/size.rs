@@ -1,7 +1,7 @@
 //! The stable release stands in the size that is wanted: what is missing is begun, what is too
 //! much is drained. While a rollout goes forward its strategy decides instead.
 
-use super::look::{Health, Look};
+use super::look::Look;
 use super::{instance, recreate, retire};
 use crate::model::state::{Instance, InstanceStatus};
 use crate::model::strategy::Strategy;
@@ -46,11 +46,7 @@ fn surplus(look: &Look<'_>, stable: ReleaseId, too_many: usize) -> Vec<Entry> {
         .servers_of(stable)
         .filter(|(_, there)| there.is_standing())
         .collect();
-    let serves = |(server, instance): &(&ServerName, &Instance)| {
-        instance.status == InstanceStatus::Up
-            && look.health(server) == Health::Good
-            && look.gets_traffic(server)
-    };
+    let serves = |(server, _): &(&ServerName, &Instance)| look.serves(server);
     standing.sort_by_key(serves);
     let (go, stay) = standing.split_at(too_many);
     match stay.iter().all(serves) {

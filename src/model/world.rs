@@ -40,6 +40,8 @@ pub struct PlacementWorld {
     pub smoke: Option<SmokeReport>,
     /// What failed instances left, by server.
     pub evidence: BTreeMap<ServerName, EvidenceView>,
+    /// When a start or stop was last tried, by server.
+    pub attempts: BTreeMap<ServerName, u64>,
 }
 
 /// A balancer as last read.

@@ -249,7 +249,9 @@ pub(super) fn intended(place: &PlacementState) -> f64 {
     let share = place.share(canary);
     let stays = |release: &ReleaseId| {
         let mut servers = place.servers_of(*release);
-        servers.any(|(_, there)| there.status == InstanceStatus::Up)
+        servers.any(|(server, there)| {
+            there.status == InstanceStatus::Up && !place.out.contains(server)
+        })
     };
     let shares = place.weight.iter().flat_map(|intent| &intent.shares);
     let mut others = shares.filter(|(release, share)| **release != canary && **share > 0);

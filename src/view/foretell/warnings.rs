@@ -86,12 +86,12 @@ pub(super) fn little_traffic(
     };
     // Without anything stable there is one step, and nothing was measured.
     look.place.stable()?;
-    let canary = &after.spec.canary;
-    let at = canary
-        .steps
-        .partition_point(|step| step.weight_percent < share);
+    // Where instances are replaced, their own probes let it pass: no number of requests is needed.
+    let canary = Some(&after.spec.canary).filter(|_| after.spec.strategy.stands_beside())?;
+    let steps = after.spec.steps();
+    let at = steps.partition_point(|step| step.weight_percent < share);
     let demand = Demand {
-        steps: &canary.steps[at..],
+        steps: &steps[at..],
         min_requests: canary.min_requests,
         max_soak_factor: canary.max_soak_factor,
         requests_per_s: capacity::requests_per_s(look)?,
