@@ -31,6 +31,10 @@ fn starting(look: &Look<'_>, rollout: &Rollout, since_ms: u64) -> Vec<Entry> {
             take_out(look, &old)
         };
     }
+    // How long the old ones took to end is not held against the new ones.
+    let mine = look.place.servers_of(rollout.release);
+    let begun_ms = mine.map(|(_, there)| there.since_ms).min();
+    let since_ms = since_ms.max(begun_ms.unwrap_or(look.now_ms));
     let need = look.place.spec.instances as usize;
     match steps::stand_beside(look, rollout, need, since_ms) {
         Ready::Yes => steps::first(look, rollout),

@@ -1,6 +1,7 @@
 //! Recreate: never two versions at once, and the time without service is measured.
 
 use crate::engine::tests::stage::*;
+use crate::model::entry::IdleProof;
 use crate::model::service::Server;
 use crate::model::strategy::{Recreate, Strategy};
 use crate::model::{Entry, ServiceSpec, Status};
@@ -39,6 +40,29 @@ fn the_old_version_ends_before_the_new_one_begins() {
     never_two(&mut stage);
     assert_eq!(stage.ended(), Some(Status::Succeeded));
     assert_eq!((stage.share("v2"), stage.running("v2")), (100, 1));
+}
+
+#[test]
+fn a_long_drain_is_not_held_against_the_new_version() {
+    let mut spec = singleton();
+    spec.health.start_timeout_ms = 10_000;
+    spec.canary.drain_timeout_ms = 30_000;
+    let mut stage = stable_with(spec);
+    let view = stage.balancer.servers.get_mut(&server(1));
+    view.expect("its server").sessions = 1;
+    stage.deploy("v2");
+    never_two(&mut stage);
+    assert_eq!(stage.ended(), Some(Status::Succeeded));
+    let late = |entry: &Entry| {
+        matches!(
+            entry,
+            Entry::StopIntended {
+                proof: IdleProof::Timeout,
+                ..
+            }
+        )
+    };
+    assert!(stage.is_recorded(late));
 }
 
 #[test]
