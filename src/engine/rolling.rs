@@ -227,10 +227,17 @@ impl<'a> Batch<'a> {
         let least = self
             .all
             .saturating_sub(self.settings.max_unavailable as usize);
+        // One that nobody knows of yet may serve: an engine that began anew takes none for idle.
+        let is_idle = |(server, instance): &&(&ServerName, &Instance)| {
+            let traffic = self.look.place.spec.has_traffic();
+            instance.status != InstanceStatus::Up
+                || matches!(self.look.health(server), Health::Bad(_))
+                || traffic && self.look.is_out_of_traffic(server)
+        };
         // An instance that is down already serves nobody: it goes first.
         let mut old: Vec<_> = self.old.iter().filter(|(_, i)| !i.is_leaving()).collect();
-        old.sort_by_key(|one| serving(one));
-        let idle = old.iter().filter(|one| !serving(one)).count();
+        old.sort_by_key(|one| (!is_idle(one), serving(one)));
+        let idle = old.iter().filter(|one| is_idle(one)).count();
         let may = idle + serve.saturating_sub(least);
         old.into_iter()
             .take(wanted.min(may))
