@@ -223,10 +223,13 @@ impl<'a> Batch<'a> {
         let least = self
             .all
             .saturating_sub(self.settings.max_unavailable as usize);
-        // An instance that is known to serve nobody goes first; silence is no such knowledge.
-        let idle = |(server, _): &&(&ServerName, &Instance)| {
-            matches!(self.look.health(server), Health::Bad(_))
-                || self.look.is_out_of_traffic(server)
+        // One that is known to serve nobody goes first. Silence is no such knowledge: an engine that
+        // began anew takes none for idle.
+        let has_traffic = self.look.place.spec.has_traffic();
+        let idle = |(server, instance): &&(&ServerName, &Instance)| {
+            instance.status != InstanceStatus::Up
+                || matches!(self.look.health(server), Health::Bad(_))
+                || has_traffic && self.look.is_out_of_traffic(server)
         };
         let mut old: Vec<_> = self.old.iter().filter(|(_, i)| !i.is_leaving()).collect();
         old.sort_by_key(|one| !idle(one));

@@ -232,3 +232,17 @@ fn workers_roll_without_a_balancer() {
     };
     assert!(!stage.is_recorded(waited), "nobody sends a worker requests");
 }
+
+#[test]
+fn workers_are_replaced_one_by_one_too() {
+    let mut spec = rolls(4, settings());
+    spec.balancers.clear();
+    let mut stage = stable_with(spec);
+    stage.deploy("v2");
+    let mut fewest = usize::MAX;
+    while !ended(&stage) {
+        stage.tick();
+        fewest = fewest.min(stage.running("v1") + stage.running("v2"));
+    }
+    assert_eq!(fewest, 3);
+}
