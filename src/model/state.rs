@@ -337,7 +337,7 @@ pub struct Rollout {
 pub struct Outage {
     /// When the old instances were taken out of traffic.
     pub since_ms: u64,
-    /// When the balancers showed the traffic on the new ones, or on the old ones again.
+    /// When the balancers showed the traffic on the new ones, or an old one was up again.
     pub until_ms: Option<u64>,
 }
 
