@@ -265,8 +265,15 @@ impl<'a> Batch<'a> {
         new.all(|(server, _)| out.contains(*server) || self.look.gets_traffic(server))
     }
 
+    /// Whether every new instance has been up for as long as a batch must be.
+    fn is_proven(&self) -> bool {
+        let up_for_ms = |one: &Instance| self.look.now_ms.saturating_sub(one.since_ms);
+        let mut new = self.new.iter();
+        new.all(|(_, one)| up_for_ms(one) >= self.settings.min_healthy_ms)
+    }
+
     fn take_out_surplus_or_go_on(&self) -> Vec<Entry> {
-        if !self.has_traffic() {
+        if !self.has_traffic() || !self.is_proven() {
             return Vec::new();
         }
         match (self.surplus(), self.leaving()) {

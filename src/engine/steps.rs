@@ -385,9 +385,21 @@ pub(super) fn weight(
 pub(super) fn finished(look: &Look<'_>, rollout: &Rollout) -> Entry {
     let release = look.place.releases.get(&rollout.release);
     let version = release.map_or_else(String::new, |release| release.version.to_string());
+    let outage_ms = rollout.outage.and_then(|outage| {
+        let until_ms = outage.until_ms?;
+        Some(until_ms.saturating_sub(outage.since_ms))
+    });
+    let because = match outage_ms {
+        Some(ms) => format!(
+            "{version} has all traffic, after {}.{} s without service",
+            ms / 1_000,
+            ms % 1_000 / 100
+        ),
+        None => format!("{version} has all traffic"),
+    };
     Entry::RolloutFinished {
         placement: look.placement.clone(),
         status: Status::Succeeded,
-        because: Clean::new(&format!("{version} has all traffic")),
+        because: Clean::new(&because),
     }
 }

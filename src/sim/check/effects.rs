@@ -121,6 +121,9 @@ impl Checks {
             epochs.get(balancer) == heard.map(|reading| &reading.epoch)
         };
         let known = self.unheard.get(balancer) == Some(&0);
+        // A recorded drain of all others raises it too.
+        let by_drain = intended(place) > f64::from(place.share(canary));
+        let known = known && !by_drain;
         if intent.settled.as_ref().is_some_and(same_process) && known {
             return no("although somebody lowered it");
         }

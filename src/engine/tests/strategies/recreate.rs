@@ -73,6 +73,13 @@ fn the_time_without_service_is_measured() {
     let outage = stage.rollout().outage.expect("it is measured");
     let until_ms = outage.until_ms.expect("it is over");
     assert!(until_ms > outage.since_ms && until_ms - outage.since_ms < 5_000);
+    stage.until("the end", |stage| stage.ended().is_some());
+    let last = stage.place().last.as_ref().expect("it ended");
+    assert!(
+        last.because.as_str().ends_with("s without service"),
+        "{}",
+        last.because
+    );
 }
 
 #[test]
