@@ -5,7 +5,7 @@ use super::{begin, blue_green, everyday, evolve, revert, rolling, shares, steps}
 use crate::model::command::{Command, PromoteTo, Refusal};
 use crate::model::entry::{Shares, WeightReason};
 use crate::model::input::Asked;
-use crate::model::state::{HoldReason, InstanceStatus};
+use crate::model::state::HoldReason;
 use crate::model::verdict::VerdictClass;
 use crate::model::{Clean, Entry, Phase, Placement, Rollout, State, Status, World};
 
@@ -313,11 +313,6 @@ pub(super) fn lost(rollout: &Rollout) -> Status {
 
 /// Whether every instance a rollout needs is recorded up and our newest probe passed.
 pub(super) fn all_well(look: &Look<'_>, rollout: &Rollout, need: usize) -> bool {
-    let well = look
-        .place
-        .servers_of(rollout.release)
-        .filter(|(server, instance)| {
-            instance.status == InstanceStatus::Up && look.health(server) == Health::Good
-        });
-    well.count() >= need
+    let servers = look.place.servers_of(rollout.release);
+    servers.filter(|(server, _)| look.is_well(server)).count() >= need
 }

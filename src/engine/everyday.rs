@@ -2,10 +2,9 @@
 
 use super::begin::refuse_open;
 use super::command::{Decision, impossible, not_now};
-use super::look::{Health, Look};
+use super::look::Look;
 use crate::model::input::Asked;
 use crate::model::service::{Release, ServiceSpec};
-use crate::model::state::InstanceStatus;
 use crate::model::strategy::Strategy;
 use crate::model::{
     Clean, Entry, Placement, Refusal, ReleaseId, RolloutKind, RolloutNumber, ServerName, State,
@@ -128,19 +127,18 @@ pub(super) fn drain(
     if place.out.contains(server) {
         return Ok(Vec::new());
     }
-    let serves = |(other, instance): &(&ServerName, &crate::model::state::Instance)| {
-        *other != server
-            && !place.out.contains(*other)
-            && instance.status == InstanceStatus::Up
-            && look.health(other) == Health::Good
-    };
+    let serves =
+        |other: &ServerName| other != server && !place.out.contains(other) && look.is_well(other);
     let needed = [place.stable(), place.canary()].contains(&Some(there.release));
     if !needed {
         return Err(not_now(format!(
             "{server} gets no traffic: its version is retired"
         )));
     }
-    if !place.servers_of(there.release).any(|one| serves(&one)) {
+    if !place
+        .servers_of(there.release)
+        .any(|(other, _)| serves(other))
+    {
         return Err(not_now(format!(
             "{server} is the last healthy instance of its version; nobody else would serve"
         )));

@@ -330,11 +330,14 @@ impl<'a> Look<'a> {
 
     /// Whether an instance is known to answer requests: up, healthy, in traffic, not drained.
     pub fn serves(&self, server: &ServerName) -> bool {
+        self.is_well(server) && !self.place.out.contains(server) && self.gets_traffic(server)
+    }
+
+    /// Whether an instance is recorded up and our newest probe passed.
+    pub fn is_well(&self, server: &ServerName) -> bool {
         let there = self.place.instances.get(server);
         there.is_some_and(|there| there.status == InstanceStatus::Up)
-            && !self.place.out.contains(server)
             && self.health(server) == Health::Good
-            && self.gets_traffic(server)
     }
 
     /// Whether an intent is a raise that an earlier engine left unsettled.

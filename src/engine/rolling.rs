@@ -242,10 +242,11 @@ impl<'a> Batch<'a> {
 
     /// Whether every new instance so far is up and our newest probe passed.
     fn is_well(&self) -> bool {
-        let well = |(server, instance): &&(&ServerName, &Instance)| {
-            instance.status == InstanceStatus::Up && self.look.health(server) == Health::Good
-        };
-        self.new.iter().filter(well).count() >= self.after
+        let well = self
+            .new
+            .iter()
+            .filter(|(server, _)| self.look.is_well(server));
+        well.count() >= self.after
     }
 
     /// Old instances beyond those that are still to be replaced; they go once the new ones have
