@@ -19,6 +19,7 @@ pub mod errors;
 mod file;
 mod limits;
 pub mod metrics;
+mod parts;
 mod policy;
 mod reader;
 mod relations;

@@ -26,6 +26,7 @@ mod command;
 mod everyday;
 mod evidence;
 mod instance;
+pub(crate) mod parts;
 mod recreate;
 mod retire;
 mod revert;

@@ -11,7 +11,6 @@
 //! | [`driver`] | the order of things: `turn` (pure) and the tasks around it |
 //! | [`history`] | the local history file, hash-chained |
 //! | [`balancer`], [`runtime`], [`metrics`], [`probe`] | adapters behind [`ports`], one file per real system |
-//! | [`balancer`], [`runtime`], [`probe`] | adapters behind [`ports`], one file per real system |
 //! | [`secret`] | fetches what a reference to a secret leads to, when it is needed |
 //! | [`host`] | the embedded default |
 //! | [`lease`] | which engine steers a target |

@@ -39,6 +39,7 @@ pub const SERVICE: Accepted = Accepted {
         "command",
         "image",
         "port",
+        "part_of",
         "traffic",
         "listen",
         "instances",

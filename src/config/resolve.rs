@@ -7,6 +7,7 @@ use super::console;
 use super::defaults;
 use super::errors::{Problems, quoted};
 use super::limits::{self, Supply};
+use super::parts;
 use super::policy::{self, Policy};
 use super::reader::{Located, Reader, parsed};
 use super::relations;
@@ -70,10 +71,14 @@ pub(super) fn resolve(root: &Node, hash: &str, problems: &Problems<'_>) -> Confi
         .flat_map(|s| s.backends.drain(..))
         .collect();
     check::backends(&backends, problems);
+    let parts: parts::Claims = settled
+        .iter_mut()
+        .filter_map(|s| Some((s.placed.as_ref()?.spec.placement.clone(), s.part_of.take()?)))
+        .collect();
     let state_dir = reader
         .text("state_dir")
         .map(|text| problems.absolute(&text.place, text.value));
-    Config {
+    let mut config = Config {
         console: console::settings(&table("console"), problems),
         keys: console::keys(&table("keys"), problems),
         state_dir,
@@ -87,7 +92,9 @@ pub(super) fn resolve(root: &Node, hash: &str, problems: &Problems<'_>) -> Confi
         runtimes: world.runtimes,
         balancers: world.balancers,
         metrics: world.metrics,
-    }
+    };
+    parts::join(&mut config, &parts, problems);
+    config
 }
 
 /// What all services share.
@@ -104,6 +111,7 @@ struct Shared<'a> {
 struct Settled {
     placed: Option<Placed>,
     kind: Kind,
+    part_of: Option<Located<ServiceName>>,
     claims: Vec<Claim>,
     backends: Vec<BackendClaim>,
 }
@@ -279,6 +287,7 @@ impl Shared<'_> {
         let strategy_kind = text.takeover.kind.value;
         let claims = relations::claims(&placement, listen.as_ref(), &servers);
         let is_reached = !has_traffic || !backends.is_empty();
+        let part_of = text.part_of.clone();
         let spec = is_reached.then(|| ServiceSpec {
             strategy,
             placement,
@@ -294,6 +303,8 @@ impl Shared<'_> {
             canary: text.canary.settings,
             analysis,
             metrics,
+            parts: Vec::new(),
+            part_of: part_of.as_ref().map(|lead| lead.value.clone()),
             config_hash: self.hash.to_owned(),
         });
         Settled {
@@ -302,6 +313,7 @@ impl Shared<'_> {
                 listen: listen.map(|listen| listen.value),
             }),
             kind: strategy_kind,
+            part_of,
             claims,
             backends,
         }

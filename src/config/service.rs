@@ -13,7 +13,7 @@ use super::takeover::{self, TakeoverText};
 use super::tree::{Node, Place, Value};
 use crate::model::container::Container;
 use crate::model::service::{HealthCheck, Server, SmokeTest, Workload};
-use crate::model::{Name, RuntimeName, ServerName};
+use crate::model::{Name, RuntimeName, ServerName, ServiceName};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -22,6 +22,8 @@ const MINUTE: u64 = 60_000;
 /// A service as read.
 pub(super) struct ServiceText {
     pub(super) place: Place,
+    /// The service it is deployed with.
+    pub(super) part_of: Option<Located<ServiceName>>,
     /// Whether requests reach it through a balancer; a worker has none.
     pub(super) has_traffic: Located<bool>,
     pub(super) listen: Option<Located<SocketAddr>>,
@@ -94,6 +96,7 @@ pub(super) fn read(node: &Node, accepted: &Accepted, problems: &Problems<'_>) ->
     let smoke_timeout_ms = request::smoke_timeout_ms(&reader);
     ServiceText {
         place: reader.place().clone(),
+        part_of: reader.parsed("part_of", "name the service that it is deployed with"),
         has_traffic: has_traffic(&reader),
         listen_is_written: reader.mentions("listen", accepted),
         command_is_written: reader.mentions("command", accepted),

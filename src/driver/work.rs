@@ -54,12 +54,18 @@ pub trait Peers: Send + Sync + 'static {
 /// How long balancers have to be looked over before a deploy is decided.
 const LOOK: Duration = Duration::from_secs(3);
 
-/// Looks over every peer that a deploy of this version would need.
+/// Looks over every peer that a deploy of this version would need, for its parts too.
 pub(super) async fn look_over<P: Peers>(
     peers: &P,
     spec: &ServiceSpec,
     version: &Version,
 ) -> Vec<Event> {
+    let all = std::iter::once(spec).chain(&spec.parts);
+    let looks = all.map(|spec| look_over_one(peers, spec, version));
+    futures::future::join_all(looks).await.concat()
+}
+
+async fn look_over_one<P: Peers>(peers: &P, spec: &ServiceSpec, version: &Version) -> Vec<Event> {
     let (balancers, runtimes) = tokio::join!(
         look_over_balancers(peers, spec),
         look_over_runtimes(peers, spec, version)

@@ -2,7 +2,7 @@
 
 use super::command::{Decision, abort, impossible};
 use super::look::Look;
-use super::{capacity, shares, slots};
+use super::{capacity, parts, shares, slots};
 use crate::model::command::Refusal;
 use crate::model::input::Asked;
 use crate::model::service::{Release, ServiceSpec, Workload};
@@ -37,32 +37,85 @@ pub(super) fn deploy(state: &State, world: &World, asked: &Asked, wanted: Wanted
     if is_repeated(state, &wanted)? {
         return Ok(Vec::new());
     }
-    let Wanted { spec, version, .. } = wanted;
+    parts::refuse_part(wanted.spec, "deploy")?;
+    let mut entries = vec![begun(state, world, asked, &wanted, None)?];
+    for (n, spec) in (1..).zip(&wanted.spec.parts) {
+        let part = Wanted {
+            spec,
+            reason: wanted.reason.clone(),
+            request_id: None,
+            ..wanted
+        };
+        entries.push(begun(state, world, asked, &part, Some(n))?);
+    }
+    check_one_image(&entries)?;
+    Ok(entries)
+}
+
+/// The beginning of a deploy, or of its n-th part.
+fn begun(
+    state: &State,
+    world: &World,
+    asked: &Asked,
+    wanted: &Wanted<'_>,
+    part: Option<u8>,
+) -> Result<Entry, Refusal> {
+    let Wanted { spec, version, .. } = *wanted;
     let look = Look::at(state, world, &spec.placement);
     let place = look.as_ref().map(|look| look.place);
     refuse_open(spec, place)?;
     check_balancers(spec, world)?;
     check_runtimes(spec, world)?;
     check_servers(spec, place)?;
-    let stable = place.and_then(PlacementState::stable);
     check_strategy(spec, look.as_ref(), world)?;
     let release = Release {
-        id: asked.release,
+        id: part.map_or(asked.release, |n| asked.release.of_part(n)),
         version: version.clone(),
         workload: pinned(spec, version, world)?,
         config_hash: spec.config_hash.clone(),
         created_ms: world.now_ms,
+        part_of: part.map(|_| asked.release),
     };
-    Ok(vec![Entry::RolloutStarted {
-        id: asked.rollout,
-        number: RolloutNumber(state.rollouts + 1),
+    Ok(Entry::RolloutStarted {
+        id: part.map_or(asked.rollout, |n| asked.rollout.of_part(n)),
+        number: RolloutNumber(state.rollouts + 1 + u64::from(part.unwrap_or(0))),
         rollout: RolloutKind::Deploy,
         release: Box::new(release),
-        from: stable,
+        from: place.and_then(PlacementState::stable),
         spec: Box::new(spec.clone()),
-        reason: wanted.reason,
+        reason: wanted.reason.clone(),
         request_id: wanted.request_id.cloned(),
-    }])
+        led_by: part.map(|_| asked.rollout),
+    })
+}
+
+/// Parts that name the same image must get the same one: a tag may move between two looks.
+fn check_one_image(begun: &[Entry]) -> Result<(), Refusal> {
+    let images: Vec<_> = begun
+        .iter()
+        .filter_map(|entry| match entry {
+            Entry::RolloutStarted { release, spec, .. } => {
+                Some((&spec.placement, release.workload.container.as_ref()?))
+            }
+            _ => None,
+        })
+        .collect();
+    let Some((_, lead)) = images.first() else {
+        return Ok(());
+    };
+    let unlike = images
+        .iter()
+        .find(|(_, part)| part.image == lead.image && part.pin != lead.pin);
+    match unlike {
+        None => Ok(()),
+        Some((part, image)) => Err(impossible(format!(
+            "image {} is {} but {} for {}: its tag moved just now; deploy again",
+            lead.image,
+            lead.reference(),
+            image.reference(),
+            part.service,
+        ))),
+    }
 }
 
 pub(super) fn refuse_open(
@@ -323,6 +376,7 @@ pub(super) fn go_back(
     if let Some(rollout) = &place.rollout {
         return go_back_from_open(&look, rollout, to, reason);
     }
+    parts::refuse_part(spec, "roll back")?;
     let target = match to {
         None => place.previous().ok_or_else(|| nothing_before(spec))?,
         Some(version) => verified_as(place, version)?,
@@ -334,8 +388,56 @@ pub(super) fn go_back(
         .releases
         .get(&target)
         .ok_or_else(|| nothing_before(spec))?;
+    let mut entries = vec![began_back(
+        state,
+        asked,
+        spec,
+        place,
+        release,
+        reason.clone(),
+    )?];
+    for spec in &spec.parts {
+        let Some(place) = state.placements.get(&spec.placement) else {
+            continue;
+        };
+        let with_target = |release: &&Release| release.part_of == Some(target);
+        let verified = place
+            .verified
+            .iter()
+            .filter_map(|id| place.releases.get(id));
+        let Some(release) = verified.rev().find(with_target) else {
+            continue;
+        };
+        if place.stable() == Some(release.id) {
+            continue;
+        }
+        refuse_open(spec, Some(place))?;
+        let n = u8::try_from(entries.len()).unwrap_or(u8::MAX);
+        let mut began = began_back(state, asked, spec, place, release, reason.clone())?;
+        if let Entry::RolloutStarted {
+            id, number, led_by, ..
+        } = &mut began
+        {
+            *id = asked.rollout.of_part(n);
+            number.0 += u64::from(n);
+            *led_by = Some(asked.rollout);
+        }
+        entries.push(began);
+    }
+    Ok(entries)
+}
+
+/// The beginning of a rollback to a release that was verified.
+fn began_back(
+    state: &State,
+    asked: &Asked,
+    spec: &ServiceSpec,
+    place: &PlacementState,
+    release: &Release,
+    reason: Option<Clean>,
+) -> Result<Entry, Refusal> {
     check_servers(spec, Some(place))?;
-    let there = place.servers_of(target).count();
+    let there = place.servers_of(release.id).count();
     match &spec.strategy {
         Strategy::Rolling(settings) => check_batches(spec, *settings)?,
         Strategy::Recreate(_) => check_count(spec, spec.instances)?,
@@ -343,7 +445,7 @@ pub(super) fn go_back(
             check_room(spec, Some(place), (spec.instances as usize).max(there))?;
         }
     }
-    Ok(vec![Entry::RolloutStarted {
+    Ok(Entry::RolloutStarted {
         id: asked.rollout,
         number: RolloutNumber(state.rollouts + 1),
         rollout: RolloutKind::Rollback,
@@ -352,7 +454,8 @@ pub(super) fn go_back(
         spec: Box::new(spec.clone()),
         reason,
         request_id: None,
-    }])
+        led_by: None,
+    })
 }
 
 /// While a rollout is open, going back to the last verified release is what abort does.

@@ -1,7 +1,7 @@
 //! What people ask for → entries, or a refusal.
 
 use super::look::{Health, Look};
-use super::{begin, blue_green, everyday, evolve, revert, rolling, shares, steps};
+use super::{begin, blue_green, everyday, evolve, parts, revert, rolling, shares, steps};
 use crate::model::command::{Command, PromoteTo, Refusal};
 use crate::model::entry::{Shares, WeightReason};
 use crate::model::input::Asked;
@@ -115,6 +115,7 @@ fn compare(rollout: &Rollout, seen: u64) -> Result<(), Refusal> {
 
 fn promote(look: &Look<'_>, rollout: &Rollout, to: PromoteTo, revision: u64) -> Decision {
     compare(rollout, revision)?;
+    parts::refuse_alone(look, rollout, "promote")?;
     let since_ms = match rollout.phase {
         Phase::Soaking { since_ms } => since_ms,
         Phase::Starting { .. } if blue_green::is_ready(rollout) => {
@@ -199,7 +200,10 @@ fn go_forward(look: &Look<'_>, rollout: &Rollout, to: PromoteTo) -> Decision {
     let shown = look.lowest_applied_percent(rollout.release);
     let shown = shown.is_some_and(|shown| shown + shares::TOLERANCE >= f64::from(share));
     if share == 100 && shown {
-        return Ok(vec![steps::finished(look, rollout)]);
+        return match parts::awaited(look, rollout) {
+            None => Ok(steps::finished(look, rollout)),
+            Some(part) => Err(parts::not_together(&part)),
+        };
     }
     // What somebody lowered by hand is asserted anew.
     let anew = share == 100 && percent == 100;

@@ -2,8 +2,8 @@
 
 use super::look::Look;
 use super::{
-    blue_green, canary, command, evidence, instance, recreate, retire, revert, rollback, rolling,
-    size, traffic,
+    blue_green, canary, command, evidence, instance, parts, recreate, retire, revert, rollback,
+    rolling, size, traffic,
 };
 use crate::model::state::Phase;
 use crate::model::{Entry, Event, Input, Placement, Refusal, RolloutKind, State, Strategy, World};
@@ -73,6 +73,9 @@ fn rollout(look: &Look<'_>) -> Vec<Entry> {
     };
     if let Phase::Reverting { since_ms, .. } = rollout.phase {
         return revert::progress(look, rollout, since_ms);
+    }
+    if let Some(reverted) = parts::follow(look, rollout) {
+        return vec![reverted];
     }
     let spec = &look.place.spec;
     match (&spec.strategy, rollout.kind) {

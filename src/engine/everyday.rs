@@ -50,6 +50,7 @@ pub(super) fn drill(
     let again = Release {
         id: asked.release,
         created_ms: look.now_ms,
+        part_of: None,
         ..release(&look, stable)?.clone()
     };
     Ok(vec![started(
@@ -228,5 +229,6 @@ fn started(
         spec: Box::new(look.place.spec.clone()),
         reason,
         request_id: None,
+        led_by: None,
     }
 }

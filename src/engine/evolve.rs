@@ -32,6 +32,7 @@ pub fn evolve(state: &mut State, record: &Record) {
             spec,
             reason: _,
             request_id,
+            led_by,
         } => {
             state.rollouts = state.rollouts.max(number.0);
             if let Some(id) = request_id {
@@ -49,6 +50,7 @@ pub fn evolve(state: &mut State, record: &Record) {
                 number: *number,
                 kind: *rollout,
                 from: *from,
+                led_by: *led_by,
             };
             start(state, record, begun, release, spec);
         }
@@ -87,6 +89,7 @@ struct Begun {
     number: RolloutNumber,
     kind: RolloutKind,
     from: Option<ReleaseId>,
+    led_by: Option<RolloutId>,
 }
 
 fn start(state: &mut State, record: &Record, begun: Begun, release: &Release, spec: &ServiceSpec) {
@@ -116,6 +119,7 @@ fn start(state: &mut State, record: &Record, begun: Begun, release: &Release, sp
         smoke: None,
         had_traffic: false,
         outage: None,
+        led_by: begun.led_by,
     });
 }
 
@@ -564,6 +568,7 @@ fn finish(place: &mut PlacementState, record: &Record, status: Status, because: 
         at_ms: record.at_ms,
         because: because.clone(),
         verdict: rollout.verdict,
+        led_by: rollout.led_by,
     });
     retire_the_rest(place, record.at_ms);
     forget_releases(place);

@@ -29,6 +29,8 @@ pub struct Look<'a> {
     pub since_ms: u64,
     /// The record that began this engine.
     pub engine_seq: EffectId,
+    /// What is recorded and seen of every placement.
+    all: (&'a State, &'a World),
 }
 
 /// A peer as it was last seen.
@@ -66,7 +68,14 @@ impl<'a> Look<'a> {
             now_ms: world.now_ms,
             since_ms: world.since_ms,
             engine_seq: state.engine_seq,
+            all: (state, world),
         })
+    }
+
+    /// Another placement, at the same moment.
+    pub fn beside(&self, placement: &Placement) -> Option<Self> {
+        let (state, world) = self.all;
+        Self::at(state, world, placement)
     }
 
     /// A balancer's view, if it was ever tried.

@@ -10,7 +10,8 @@ use crate::model::world::{
     BalancerReading, InstanceView, RuntimeReading, ServerView, SmokeReport, SmokeResult,
 };
 use crate::model::{
-    Actor, Entry, Event, Input, Outcome, Phase, Placement, Record, Refusal, State, World,
+    Actor, Entry, Event, Input, Outcome, Phase, Placement, PlacementState, Record, Refusal, State,
+    World,
 };
 
 /// How far a rehearsal goes.
@@ -318,11 +319,10 @@ impl Stage {
         match (&place.rollout, until) {
             (None, Until::NextWait) => true,
             (None, Until::End) => {
-                let stable = place.stable();
-                place
-                    .instances
-                    .values()
-                    .all(|instance| Some(instance.release) == stable)
+                let parts = place.spec.parts.iter();
+                let parts =
+                    parts.filter_map(|part| self.dream.state.placements.get(&part.placement));
+                std::iter::once(place).chain(parts).all(is_at_rest)
             }
             (Some(rollout), Until::NextWait) => {
                 rollout.hold.is_some() || matches!(rollout.phase, Phase::Soaking { .. })
@@ -349,6 +349,13 @@ impl Stage {
         self.tick_ms = interval_ms.unwrap_or(STEP_MS_MAX).clamp(500, STEP_MS_MAX);
         self.world.now_ms += self.tick_ms;
     }
+}
+
+/// Whether no rollout is open and nothing but the stable release stands.
+fn is_at_rest(place: &PlacementState) -> bool {
+    let stable = place.stable();
+    let mut all = place.instances.values();
+    place.rollout.is_none() && all.all(|instance| Some(instance.release) == stable)
 }
 
 /// What a source of metrics answers when nothing speaks against a release.

@@ -3,7 +3,7 @@
 
 use super::look::Look;
 use super::steps::{self, Ready};
-use super::{instance, retire};
+use super::{instance, parts, retire};
 use crate::model::state::Instance;
 use crate::model::{Entry, Phase, ReleaseId, Rollout, ServerName};
 
@@ -23,6 +23,10 @@ pub(super) fn progress(look: &Look<'_>, rollout: &Rollout, watch_ms: u64) -> Vec
 fn starting(look: &Look<'_>, rollout: &Rollout, since_ms: u64) -> Vec<Entry> {
     let begun = look.place.servers_of(rollout.release).next().is_some();
     let old: Vec<_> = others(look, rollout.release).collect();
+    let leaves = old.iter().any(|(_, there)| there.is_leaving());
+    if !begun && !leaves && !parts::may_begin(look, rollout, 1) {
+        return Vec::new();
+    }
     if !begun && !old.is_empty() {
         let waits = rollout.hold.is_some() || look.out_of_sight().is_some();
         return if waits {
@@ -47,14 +51,17 @@ fn watching(look: &Look<'_>, rollout: &Rollout, watch_ms: u64, since_ms: u64) ->
     let watch_ms = if judged { watch_ms } else { 0 };
     match steps::health_gated(look, rollout, since_ms, watch_ms) {
         Ready::Not(entries) => entries,
+        Ready::Yes if parts::awaited(look, rollout).is_some() => Vec::new(),
         Ready::Yes if judged => {
-            let verdict = steps::verdict(look, rollout);
-            vec![
-                steps::passed(look, rollout, verdict),
-                steps::finished(look, rollout),
-            ]
+            let told = rollout.led_by.is_some() && steps::has_passed(rollout, since_ms);
+            let passed = || steps::passed(look, rollout, steps::verdict(look, rollout));
+            let mut entries: Vec<_> = (!told).then(passed).into_iter().collect();
+            if !parts::ends_with_its_lead(look, rollout) {
+                entries.extend(steps::finished(look, rollout));
+            }
+            entries
         }
-        Ready::Yes => vec![steps::finished(look, rollout)],
+        Ready::Yes => steps::finished(look, rollout),
     }
 }
 

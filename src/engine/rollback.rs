@@ -21,7 +21,7 @@ pub(super) fn progress(look: &Look<'_>, rollout: &Rollout) -> Vec<Entry> {
         Phase::Soaking { .. } if look.place.share(rollout.release) < 100 => {
             vec![steps::weight(look, rollout, 100, WeightReason::Rollback)]
         }
-        Phase::Soaking { .. } => vec![steps::finished(look, rollout)],
+        Phase::Soaking { .. } => steps::finished(look, rollout),
         Phase::Shifting { .. } | Phase::Reverting { .. } => Vec::new(),
     }
 }

@@ -3,7 +3,7 @@
 
 use super::look::{Health, Look};
 use super::steps::{self, Ready};
-use super::{instance, retire, slots};
+use super::{instance, parts, retire, slots};
 use crate::model::command::{PromoteTo, Refusal};
 use crate::model::entry::WeightReason;
 use crate::model::service::Server;
@@ -105,14 +105,20 @@ pub fn batches(look: &Look<'_>, rollout: &Rollout) -> Option<Batches> {
 /// Ends the watch of the present batch.
 ///
 /// # Errors
-/// A share was asked for: instances are replaced batch by batch.
+/// A share was asked for: instances are replaced batch by batch. A part is not where it must be.
 pub(super) fn promote(
     look: &Look<'_>,
     rollout: &Rollout,
     to: PromoteTo,
 ) -> Result<Vec<Entry>, Refusal> {
     match to {
-        PromoteTo::Next => Ok(Batch::of(look, rollout).go_on()),
+        PromoteTo::Next => {
+            let batch = Batch::of(look, rollout);
+            match parts::awaited(look, rollout).filter(|_| batch.is_last()) {
+                None => Ok(batch.go_on()),
+                Some(part) => Err(parts::not_together(&part)),
+            }
+        }
         PromoteTo::Percent(_) | PromoteTo::Full => Err(Refusal::Impossible {
             why: "instances are replaced batch by batch; promote goes to the next batch".into(),
         }),
@@ -175,6 +181,9 @@ impl<'a> Batch<'a> {
     /// as some may be missing.
     fn replace(&self, since_ms: u64) -> Vec<Entry> {
         let (look, rollout) = (self.look, self.rollout);
+        if let Some(waits) = self.wait_for_lead(since_ms) {
+            return waits;
+        }
         if since_ms + self.settings.progress_deadline_ms <= look.now_ms {
             return instance::give_up(look, rollout);
         }
@@ -196,6 +205,34 @@ impl<'a> Batch<'a> {
                 Ready::Not(entries) => entries,
             },
             _ => vec![self.weight()],
+        }
+    }
+
+    /// The first batch of a part begins once its lead is at a share. The time until then is not
+    /// held against it: its deadline begins anew.
+    fn wait_for_lead(&self, since_ms: u64) -> Option<Vec<Entry>> {
+        let (look, rollout) = (self.look, self.rollout);
+        if rollout.step > 0 || !self.new.is_empty() || self.leaving() > 0 {
+            return None;
+        }
+        if !parts::may_begin(look, rollout, 1) {
+            return Some(Vec::new());
+        }
+        let waited = parts::may_begin_since_ms(look, rollout).is_some_and(|at_ms| at_ms > since_ms);
+        waited.then(|| {
+            vec![Entry::BatchBegun {
+                placement: look.placement.clone(),
+                step: 0,
+            }]
+        })
+    }
+
+    /// Whether what comes next is for the lead to begin: a batch beyond its share, or the end.
+    fn waits_for_lead(&self) -> bool {
+        let (look, rollout) = (self.look, self.rollout);
+        match self.is_last() {
+            true => parts::ends_with_its_lead(look, rollout),
+            false => !parts::may_begin(look, rollout, rollout.step + 1),
         }
     }
 
@@ -312,7 +349,8 @@ impl<'a> Batch<'a> {
             return Vec::new();
         }
         let surplus = self.take_out(self.surplus());
-        if !surplus.is_empty() || matches!(ready, Ready::Not(_)) {
+        let awaited = parts::awaited(look, rollout).is_some();
+        if !surplus.is_empty() || matches!(ready, Ready::Not(_)) || awaited {
             return surplus;
         }
         let pauses = judged && !self.is_last() && step.is_some_and(|step| step.pause);
@@ -320,8 +358,12 @@ impl<'a> Batch<'a> {
         if pauses && !steps::has_passed(rollout, since_ms) {
             return vec![passed, steps::held(look, HoldReason::PauseStep)];
         }
-        let passed = judged.then_some(passed).into_iter();
-        passed.chain(self.go_on()).collect()
+        let told = rollout.led_by.is_some() && steps::has_passed(rollout, since_ms);
+        let passed = (judged && !told).then_some(passed).into_iter();
+        match self.waits_for_lead() {
+            true => passed.collect(),
+            false => passed.chain(self.go_on()).collect(),
+        }
     }
 
     /// The next batch, or the end.
@@ -333,15 +375,14 @@ impl<'a> Batch<'a> {
                 step: self.rollout.step + usize::from(begun),
             }];
         }
-        let placement = self.look.placement.clone();
-        vec![match self.is_restart() {
-            true => Entry::RolloutFinished {
-                placement,
+        match self.is_restart() {
+            true => vec![Entry::RolloutFinished {
+                placement: self.look.placement.clone(),
                 status: Status::Succeeded,
                 because: Clean::new("every instance was begun anew"),
-            },
+            }],
             false => steps::finished(self.look, self.rollout),
-        }]
+        }
     }
 }
 

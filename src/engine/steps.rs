@@ -2,7 +2,7 @@
 //! the judge looks.
 
 use super::look::Look;
-use super::{capacity, command, instance, sources};
+use super::{capacity, command, instance, parts, sources};
 use crate::analysis;
 use crate::model::entry::WeightReason;
 use crate::model::service::Step;
@@ -170,6 +170,7 @@ pub(super) fn soaking(look: &Look<'_>, rollout: &Rollout, since_ms: u64) -> Vec<
     }
     match verdict.class {
         VerdictClass::Pass if look.out_of_sight().is_some() => Vec::new(),
+        VerdictClass::Pass if parts::awaited(look, rollout).is_some() => Vec::new(),
         VerdictClass::Pass => pass(look, rollout, since_ms, step, verdict),
         _ if soaked_ms < max_soak_ms(look, step) => Vec::new(),
         _ => vec![held(look, why_inconclusive(look, &verdict))],
@@ -240,7 +241,7 @@ fn pass(
         return vec![passed, revert(look, DRILL_OVER, None)];
     }
     if step.weight_percent >= 100 {
-        return vec![passed, finished(look, rollout)];
+        return [vec![passed], finished(look, rollout)].concat();
     }
     if pauses {
         return vec![passed, held(look, HoldReason::PauseStep)];
@@ -381,8 +382,14 @@ pub(super) fn weight(
     }
 }
 
-/// The rollout is done: the release has all traffic and is verified.
-pub(super) fn finished(look: &Look<'_>, rollout: &Rollout) -> Entry {
+/// The rollout is done, and its parts with it: the release has all traffic and is verified.
+pub(super) fn finished(look: &Look<'_>, rollout: &Rollout) -> Vec<Entry> {
+    let mut entries = vec![done(look, rollout)];
+    entries.extend(parts::finished(look, rollout));
+    entries
+}
+
+fn done(look: &Look<'_>, rollout: &Rollout) -> Entry {
     let release = look.place.releases.get(&rollout.release);
     let version = release.map_or_else(String::new, |release| release.version.to_string());
     let outage_ms = rollout.outage.and_then(|outage| {

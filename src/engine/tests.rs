@@ -7,6 +7,7 @@ mod field;
 mod found;
 mod left;
 mod metrics;
+mod parts;
 mod smoke;
 pub(crate) mod stage;
 mod strategies;

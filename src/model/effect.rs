@@ -175,6 +175,21 @@ pub enum EffectKey {
     Evidence(Placement, ServerName),
 }
 
+impl EffectKey {
+    /// Where it is.
+    pub fn placement(&self) -> &Placement {
+        match self {
+            Self::Balancer(placement, _)
+            | Self::Runtime(placement, _)
+            | Self::Metrics(placement, _)
+            | Self::Instance(placement, _)
+            | Self::Probe(placement, _)
+            | Self::Smoke(placement)
+            | Self::Evidence(placement, _) => placement,
+        }
+    }
+}
+
 impl Effect {
     /// What it acts on; `None` for a timer.
     pub fn key(&self) -> Option<EffectKey> {

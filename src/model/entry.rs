@@ -130,6 +130,9 @@ pub enum Entry {
         /// What the asker called the request: the same one never begins two rollouts.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         request_id: Option<RequestId>,
+        /// The rollout this one moves with, where it is of a part.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        led_by: Option<RolloutId>,
     },
     /// An instance is to be started behind a server.
     InstanceIntended {

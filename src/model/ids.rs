@@ -190,6 +190,19 @@ impl fmt::Display for RolloutNumber {
 #[serde(transparent)]
 pub struct RolloutId(pub Uuid);
 
+impl RolloutId {
+    /// The identity of the rollout that moves the n-th part with this one, n from 1: as unused as
+    /// this one, whose low byte it differs in.
+    pub fn of_part(self, n: u8) -> Self {
+        Self(of_part(self.0, n))
+    }
+}
+
+/// A UUIDv7's low bits are random: one that differs in the last byte is taken by nobody.
+fn of_part(id: Uuid, n: u8) -> Uuid {
+    Uuid::from_u128(id.as_u128() ^ u128::from(n))
+}
+
 impl fmt::Display for RolloutId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -200,6 +213,13 @@ impl fmt::Display for RolloutId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ReleaseId(pub Uuid);
+
+impl ReleaseId {
+    /// The identity of the release that the n-th part gets with this one, n from 1.
+    pub fn of_part(self, n: u8) -> Self {
+        Self(of_part(self.0, n))
+    }
+}
 
 impl fmt::Display for ReleaseId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,7 +5,9 @@ use super::container::Container;
 use super::metrics::MetricsSource;
 use super::recorded::{is_one, is_yes, is_zero, one, yes};
 use super::strategy::Strategy;
-use super::{BalancerName, Name, Placement, ReleaseId, RuntimeName, ServerName, Version};
+use super::{
+    BalancerName, Name, Placement, ReleaseId, RuntimeName, ServerName, ServiceName, Version,
+};
 use serde::{Deserialize, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -48,6 +50,12 @@ pub struct ServiceSpec {
     /// Sources of metrics that confirm what the balancers count.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub metrics: Vec<MetricsSource>,
+    /// Services that every deploy and rollback of this one moves with it, such as its workers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<ServiceSpec>,
+    /// The service this one is a part of: it is deployed and rolled back with that one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part_of: Option<ServiceName>,
     /// SHA-256 (hex) of the configuration this came from.
     pub config_hash: String,
 }
@@ -85,6 +93,14 @@ impl ServiceSpec {
                 pause: false,
             }],
         }
+    }
+
+    /// Where the service stands that this one is a part of.
+    pub fn lead(&self) -> Option<Placement> {
+        Some(Placement {
+            service: self.part_of.clone()?,
+            environment: self.placement.environment.clone(),
+        })
     }
 
     /// Whether requests reach it through a balancer; a worker has none.
@@ -192,6 +208,9 @@ pub struct Release {
     pub config_hash: String,
     /// When it was made.
     pub created_ms: u64,
+    /// For a part's release: the release of the service it is part of, made by the same deploy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part_of: Option<ReleaseId>,
 }
 
 /// When an instance is healthy, and how often it is asked.

@@ -330,6 +330,9 @@ pub struct Rollout {
     /// The time without service that it caused, where its strategy has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outage: Option<Outage>,
+    /// The rollout this one moves with, where it is of a part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub led_by: Option<RolloutId>,
 }
 
 /// Time in which nothing served.
@@ -531,6 +534,9 @@ pub struct Closed {
     pub because: Clean,
     /// The verdict it ended with.
     pub verdict: Option<Verdict>,
+    /// The rollout it moved with, where it was of a part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub led_by: Option<RolloutId>,
 }
 
 /// A drift that was recorded.

@@ -255,6 +255,8 @@ pub(super) fn spec(number: usize) -> ServiceSpec {
             uptime: None,
         },
         metrics: (number == 1).then(source).into_iter().collect(),
+        parts: Vec::new(),
+        part_of: None,
         config_hash: "c0ffee".to_owned(),
     }
 }

@@ -3,13 +3,13 @@
 mod next;
 mod stages;
 
-use super::snapshot::{BatchView, HoldView, OutageView, PhaseView, RolloutView};
+use super::snapshot::{BatchView, HoldView, OutageView, PartView, PhaseView, RolloutView};
 use super::{build, smoke};
 use crate::engine::rolling::{self, Batches};
-use crate::engine::{self, Look};
-use crate::model::state::{Hold, HoldReason, InstanceStatus};
+use crate::engine::{self, Look, parts};
+use crate::model::state::{Hold, HoldReason, Instance, InstanceStatus};
 use crate::model::verdict::Verdict;
-use crate::model::{Clean, Phase, Rollout};
+use crate::model::{Clean, Phase, Rollout, ServerName};
 
 pub(super) fn view(look: &Look<'_>, rollout: &Rollout, verdict: &Verdict) -> Option<RolloutView> {
     let (next, next_ms) = next::next(look, rollout, verdict);
@@ -44,6 +44,20 @@ pub(super) fn view(look: &Look<'_>, rollout: &Rollout, verdict: &Verdict) -> Opt
             since_ms: outage.since_ms,
             until_ms: outage.until_ms,
         }),
+        parts: parts::led(look, rollout).filter_map(part).collect(),
+        moves_with: parts::lead(look, rollout).map(|(_, lead)| lead.number),
+    })
+}
+
+fn part((look, open): (Look<'_>, Option<&Rollout>)) -> Option<PartView> {
+    let open = open?;
+    let up = |(_, one): &(&ServerName, &Instance)| one.status == InstanceStatus::Up;
+    Some(PartView {
+        placement: look.placement.clone(),
+        number: open.number,
+        replaced: look.place.servers_of(open.release).filter(up).count(),
+        instances: look.place.spec.instances as usize,
+        held: open.hold.is_some(),
     })
 }
 

@@ -175,6 +175,27 @@ pub struct RolloutView {
     /// The time without service that it caused, where its strategy has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outage: Option<OutageView>,
+    /// The parts that move with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<PartView>,
+    /// The rollout it moves with, where it is of a part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moves_with: Option<RolloutNumber>,
+}
+
+/// A part that moves with a rollout.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PartView {
+    /// Which one.
+    pub placement: Placement,
+    /// Its own rollout.
+    pub number: RolloutNumber,
+    /// New instances that are up.
+    pub replaced: usize,
+    /// Instances of the part.
+    pub instances: usize,
+    /// Whether its automatic progress is stopped.
+    pub held: bool,
 }
 
 /// How far a rollout is that replaces instances a batch at a time.

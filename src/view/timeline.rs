@@ -65,6 +65,7 @@ fn text(state: &State, entry: &Entry) -> Option<String> {
         Entry::StepPassed { step, verdict, .. } => {
             format!("step {step} passed: {}", verdict.because)
         }
+        Entry::BatchBegun { step: 0, .. } => "its lead is at a share; the first batch".to_owned(),
         Entry::BatchBegun { step, .. } => format!("batch {step} is replaced; the next one"),
         Entry::Scaled { instances, .. } => format!("scaled to {instances} instances"),
         Entry::ServerDrained { server, reason, .. } => match reason {

@@ -183,6 +183,8 @@ pub fn soaking() -> Snapshot {
         next_ms: Some(NOW_MS + 108_000),
         batch: None,
         outage: None,
+        parts: Vec::new(),
+        moves_with: None,
     });
     view.traffic = TrafficView {
         wanted_percent: Some(25.0),

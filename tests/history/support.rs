@@ -74,6 +74,7 @@ pub fn release(n: u64) -> Release {
         workload: workload(),
         config_hash: "ab".repeat(32),
         created_ms: START_MS + n,
+        part_of: None,
     }
 }
 
@@ -119,6 +120,8 @@ pub fn spec() -> ServiceSpec {
             shift_timeout_ms: 30_000,
         },
         analysis: analysis(),
+        parts: Vec::new(),
+        part_of: None,
         config_hash: "ab".repeat(32),
     }
 }
@@ -216,6 +219,7 @@ pub fn started(n: u64, kind: RolloutKind, brings: u64, from: Option<u64>) -> Ent
         spec: Box::new(spec()),
         reason: Some(Clean::new("the new checkout")),
         request_id: None,
+        led_by: None,
     }
 }
 

@@ -156,6 +156,8 @@ pub(crate) fn spec() -> ServiceSpec {
             uptime: None,
         },
         metrics: Vec::new(),
+        parts: Vec::new(),
+        part_of: None,
         config_hash: "c0ffee".to_owned(),
     }
 }
@@ -488,7 +490,8 @@ impl Stage {
     }
 
     pub(crate) fn perform(&mut self, effect: &Effect) -> (Outcome, Observation) {
-        let placement = self.spec.placement.clone();
+        let key = effect.key().expect("the stage does no timers");
+        let placement = key.placement().clone();
         let refused = || Outcome::Rejected {
             why: "connection refused".into(),
         };
@@ -524,15 +527,19 @@ impl Stage {
             | Effect::StopInstance { runtime, .. }
                 if self.dead.contains(runtime.as_str()) =>
             {
-                (refused(), self.runtime_seen(runtime))
+                (refused(), self.runtime_seen(&placement, runtime))
             }
-            Effect::ReadRuntime { runtime, .. } => (Outcome::Applied, self.runtime_seen(runtime)),
+            Effect::ReadRuntime { runtime, .. } => {
+                (Outcome::Applied, self.runtime_seen(&placement, runtime))
+            }
             Effect::StartInstance {
                 server,
                 release,
                 runtime,
                 ..
-            } if self.stands_elsewhere(server, *release) => (refused(), self.runtime_seen(runtime)),
+            } if self.stands_elsewhere(server, *release) => {
+                (refused(), self.runtime_seen(&placement, runtime))
+            }
             Effect::StartInstance {
                 server,
                 release,
@@ -547,16 +554,16 @@ impl Stage {
                     ..InstanceView::of(*release)
                 };
                 self.runtime.instances.insert(server.clone(), view);
-                (Outcome::Applied, self.runtime_seen(runtime))
+                (Outcome::Applied, self.runtime_seen(&placement, runtime))
             }
             Effect::StopInstance {
                 server, runtime, ..
             } if !self.no_runtime => {
                 self.runtime.instances.remove(server);
-                (Outcome::Applied, self.runtime_seen(runtime))
+                (Outcome::Applied, self.runtime_seen(&placement, runtime))
             }
             Effect::StartInstance { runtime, .. } | Effect::StopInstance { runtime, .. } => {
-                (Outcome::Applied, self.runtime_seen(runtime))
+                (Outcome::Applied, self.runtime_seen(&placement, runtime))
             }
             Effect::Probe {
                 server, release, ..
@@ -692,12 +699,24 @@ impl Stage {
         there.is_some_and(|there| there.release != release && there.exited.is_none())
     }
 
-    fn runtime_seen(&self, runtime: &RuntimeName) -> Observation {
+    fn runtime_seen(&self, placement: &Placement, runtime: &RuntimeName) -> Observation {
         let mut reading = self.runtime.clone();
-        let on = |server: &ServerName| self.spec.runtime_of(server) == Some(runtime);
+        let mut all = self.spec.parts.iter().chain([&self.spec]);
+        let has = |spec: &ServiceSpec, server: &ServerName| {
+            spec.servers.iter().any(|it| it.name == *server)
+        };
+        let owner = |server: &ServerName| self.spec.parts.iter().find(|part| has(part, server));
+        let owner = |server: &ServerName| {
+            owner(server).map_or(&self.spec.placement, |part| &part.placement)
+        };
+        let spec = all.find(|spec| spec.placement == *placement);
+        let spec = spec.expect("its instances are asked for");
+        let on = |server: &ServerName| {
+            owner(server) == placement && spec.runtime_of(server) == Some(runtime)
+        };
         reading.instances.retain(|server, _| on(server));
         Observation::Runtime {
-            placement: self.spec.placement.clone(),
+            placement: placement.clone(),
             runtime: runtime.clone(),
             reading: match self.dead.contains(runtime.as_str()) {
                 true => Err("no route to host".into()),

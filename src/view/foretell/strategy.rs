@@ -65,7 +65,22 @@ pub(super) fn lines(
         Command::Drain { server, .. } => look.and_then(|look| left(look, server)),
         _ => None,
     };
-    found.into_iter().collect()
+    let parts = match command {
+        Command::Deploy { spec, .. } | Command::Rollback { spec, .. } => spec.parts.as_slice(),
+        _ => &[],
+    };
+    let with = parts.iter().map(|part| {
+        let (name, all, how) = (
+            &part.placement.service,
+            part.instances,
+            part.strategy.word(),
+        );
+        line(
+            "With",
+            &format!("{name}: {all} instances, {how}, step by step with this one"),
+        )
+    });
+    found.into_iter().chain(with).collect()
 }
 
 fn has_stable(look: &Look<'_>) -> bool {

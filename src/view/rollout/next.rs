@@ -2,7 +2,7 @@
 
 use super::{is_ready, slot_word, smokes, stages};
 use crate::engine::steps::current_step;
-use crate::engine::{Look, capacity, rolling};
+use crate::engine::{Look, capacity, parts, rolling};
 use crate::model::verdict::{Verdict, VerdictClass};
 use crate::model::{Clean, Phase, Rollout, RolloutKind, Step, Strategy};
 use crate::view::traffic;
@@ -37,6 +37,15 @@ fn starting(look: &Look<'_>, rollout: &Rollout, since_ms: u64) -> (String, Optio
         false => 0,
     };
     let start_ms = since_ms + spec.health.start_timeout_ms + smoke_ms;
+    if let Some((lead, open)) = parts::lead(look, rollout)
+        && !parts::may_begin(look, rollout, rollout.step + 1)
+    {
+        let (name, number) = (&lead.placement.service, open.number);
+        return (
+            format!("its first batch once {name} ({number}) is at a share"),
+            None,
+        );
+    }
     if let Some(batches) = rolling::batches(look, rollout) {
         let deadline_ms = since_ms + rolling::settings(look).progress_deadline_ms;
         let text = match rollout.kind {
@@ -113,6 +122,9 @@ fn after_soak(
         return (goal, None);
     }
     let at_ms = since_ms + step.soak_ms;
+    if let Some(text) = together(look, rollout, &goal).filter(|_| at_ms <= look.now_ms) {
+        return (text, None);
+    }
     // Where own probes let a watch end well, few requests do not hold it.
     if !look.place.spec.strategy.stands_beside() {
         let waits = at_ms <= look.now_ms;
@@ -132,6 +144,17 @@ fn after_soak(
         );
     }
     (goal, Some(at_ms))
+}
+
+/// What a service waits for of its parts, or a part of its lead.
+fn together(look: &Look<'_>, rollout: &Rollout, goal: &str) -> Option<String> {
+    if let Some(part) = parts::awaited(look, rollout) {
+        return Some(format!("{goal} once every part is there: {part}"));
+    }
+    let (lead, open) = parts::lead(look, rollout)?;
+    let number = open.number;
+    let waits = parts::is_proven(rollout);
+    waits.then(|| format!("{goal} with {} ({number})", lead.placement.service))
 }
 
 /// What a soak that will be short of requests waits for, and until when at most; `None` where
