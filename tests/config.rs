@@ -880,3 +880,23 @@ proptest! {
         let _any_answer_will_do = Config::load(&[path]);
     }
 }
+
+#[test]
+fn a_service_has_its_parts_in_each_environment() {
+    let text = std::fs::read_to_string("tests/configs/valid/parts.toml").expect("it is there");
+    let loaded = loaded(&text);
+    let (env, _) = loaded.config.environments().next().expect("one is");
+    let shop = spec(&loaded, &format!("shop@{env}"));
+    let names: Vec<_> = shop
+        .parts
+        .iter()
+        .map(|part| part.placement.to_string())
+        .collect();
+    assert_eq!(
+        names,
+        [format!("shop-clock@{env}"), format!("shop-jobs@{env}")]
+    );
+    let jobs = spec(&loaded, &format!("shop-jobs@{env}"));
+    assert_eq!(jobs.lead(), Some(shop.placement));
+    assert!(jobs.parts.is_empty());
+}

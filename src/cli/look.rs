@@ -179,6 +179,16 @@ fn print_rollout(now_ms: u64, rollout: &RolloutView) {
         "  {} {} <- {from} by {}, revision {}",
         rollout.number, rollout.release.version, rollout.by, rollout.revision
     ));
+    for part in &rollout.parts {
+        let held = if part.held { ", HELD" } else { "" };
+        print::line(&format!(
+            "  part {} {}: {} of {} new{held}",
+            part.placement, part.number, part.replaced, part.instances
+        ));
+    }
+    if let Some(number) = rollout.moves_with {
+        print::line(&format!("  moves with {number}"));
+    }
     let stages: Vec<_> = rollout
         .stages
         .iter()

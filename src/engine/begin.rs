@@ -376,8 +376,16 @@ pub(super) fn go_back(
     if let Some(rollout) = &place.rollout {
         return go_back_from_open(&look, rollout, to, reason);
     }
-    parts::refuse_part(spec, "roll back")?;
+    let is_asked = |id: &ReleaseId| {
+        let release = place.releases.get(id);
+        to.is_none_or(|to| release.is_some_and(|release| release.version == *to))
+    };
+    let behind = parts::behind(&look).filter(is_asked);
+    if behind.is_none() {
+        parts::refuse_part(spec, "roll back")?;
+    }
     let target = match to {
+        _ if let Some(behind) = behind => behind,
         None => place.previous().ok_or_else(|| nothing_before(spec))?,
         Some(version) => verified_as(place, version)?,
     };

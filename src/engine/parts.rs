@@ -10,7 +10,7 @@ use super::{command, steps};
 use crate::model::command::Refusal;
 use crate::model::strategy::Strategy;
 use crate::model::{
-    Clean, Entry, Phase, PlacementState, Rollout, RolloutKind, ServiceSpec, Status,
+    Clean, Entry, Phase, PlacementState, ReleaseId, Rollout, RolloutKind, ServiceSpec, Status,
 };
 
 /// The rollout that leads this one, where it still is open.
@@ -43,7 +43,8 @@ fn was_led(part: &PlacementState, rollout: &Rollout) -> bool {
 }
 
 /// What becomes of a rollout by what became of those it moves with: one that is taken back takes
-/// the others back. A rollback's parts go their way alone: each step of it is the safe direction.
+/// the others back. Only a rollback goes on where a part of it fails: its traffic comes first, and
+/// the part can be rolled back by itself afterwards.
 pub(super) fn follow(look: &Look<'_>, rollout: &Rollout) -> Option<Entry> {
     let cause = lead_is_lost(look, rollout).or_else(|| part_is_lost(look, rollout))?;
     Some(steps::revert(look, &cause, None))
@@ -155,12 +156,13 @@ pub(crate) fn is_proven(rollout: &Rollout) -> bool {
     }
 }
 
-/// Whether the end of this rollout comes with that of the one that leads it.
+/// Whether this rollout is not done before the one that leads it is.
 pub(super) fn ends_with_its_lead(look: &Look<'_>, rollout: &Rollout) -> bool {
-    rollout.kind == RolloutKind::Deploy && lead(look, rollout).is_some()
+    lead(look, rollout).is_some()
 }
 
-/// The ends of the parts that a rollout which is done leads.
+/// The ends of the parts that a deploy which is done leads. Those of a rollback end once they are
+/// there themselves.
 pub(super) fn finished(look: &Look<'_>, rollout: &Rollout) -> Vec<Entry> {
     if rollout.kind != RolloutKind::Deploy {
         return Vec::new();
@@ -187,6 +189,19 @@ pub(super) fn refuse_alone(look: &Look<'_>, rollout: &Rollout, verb: &str) -> Re
             look.placement, lead.placement, open.number
         ))),
     }
+}
+
+/// The release a part lacks to be in line with the service it is part of: where it was left behind
+/// by a rollback. `None` where it is in line.
+pub(super) fn behind(look: &Look<'_>) -> Option<ReleaseId> {
+    let lead = look.beside(&look.place.spec.lead()?)?.place.stable()?;
+    let of = |id: &ReleaseId| look.place.releases.get(id)?.part_of;
+    let in_line = look.place.stable().and_then(|id| of(&id)) == Some(lead);
+    let mut verified = look.place.verified.iter().rev();
+    verified
+        .find(|id| of(id) == Some(lead))
+        .filter(|_| !in_line)
+        .copied()
 }
 
 /// A part is deployed and rolled back with the service it is part of.

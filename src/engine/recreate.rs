@@ -61,6 +61,7 @@ fn watching(look: &Look<'_>, rollout: &Rollout, watch_ms: u64, since_ms: u64) ->
             }
             entries
         }
+        Ready::Yes if parts::ends_with_its_lead(look, rollout) => Vec::new(),
         Ready::Yes => steps::finished(look, rollout),
     }
 }

@@ -1,7 +1,7 @@
 //! The fast path back to a verified release: verify that it is up, then move all traffic at once.
 
 use super::look::Look;
-use super::{command, instance, steps};
+use super::{command, instance, parts, steps};
 use crate::model::entry::WeightReason;
 use crate::model::{Entry, Phase, Rollout};
 
@@ -21,6 +21,7 @@ pub(super) fn progress(look: &Look<'_>, rollout: &Rollout) -> Vec<Entry> {
         Phase::Soaking { .. } if look.place.share(rollout.release) < 100 => {
             vec![steps::weight(look, rollout, 100, WeightReason::Rollback)]
         }
+        Phase::Soaking { .. } if parts::ends_with_its_lead(look, rollout) => Vec::new(),
         Phase::Soaking { .. } => steps::finished(look, rollout),
         Phase::Shifting { .. } | Phase::Reverting { .. } => Vec::new(),
     }

@@ -2,6 +2,7 @@
 //! the world really is; never into the engine.
 
 mod effects;
+mod parts;
 mod records;
 mod watch;
 
@@ -82,6 +83,8 @@ pub(super) struct Checks {
     promoted_by_person: bool,
     /// The size somebody asked for since the last rollout with a configuration of its own.
     scaled: Option<u32>,
+    /// Parts that are not of their lead's release since a rollback of theirs failed.
+    left_behind: BTreeSet<Placement>,
     pub(super) nudged_ms: u64,
     settled_seq: Option<Seq>,
     remembered: Option<String>,
@@ -125,6 +128,7 @@ impl Checks {
             held_by_person: false,
             promoted_by_person: false,
             scaled: None,
+            left_behind: BTreeSet::new(),
             nudged_ms: 0,
             settled_seq: None,
             remembered: None,
@@ -381,6 +385,9 @@ impl Checks {
             && !matches!(record.entry, Entry::Refused { .. })
         {
             return Err(format!("a refused command left a {}", record.entry.kind()));
+        }
+        if record.entry.placement().is_some_and(|at| *at != self.at) {
+            return Ok(());
         }
         let fresh_ms = self.spec.analysis.interval_ms;
         let fresh = self.spec.balancers.iter().all(|backend| {

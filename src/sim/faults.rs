@@ -4,7 +4,7 @@ use super::run::{Armed, Sim};
 use super::scenario::{Boundary, Fault};
 use crate::model::effect::ServerSetting;
 use crate::model::world::Admin;
-use crate::model::{BalancerName, RuntimeName};
+use crate::model::{BalancerName, RuntimeName, ServerName};
 
 impl Sim<'_> {
     pub(super) fn fault(&mut self, fault: Fault) {
@@ -79,11 +79,11 @@ impl Sim<'_> {
                 }
             }
             Fault::InstanceDies { server } => {
-                let server = name(self, server);
+                let server = self.anyone(server);
                 self.fleet.kill(&server, now_ms);
             }
             Fault::InstanceHangs { server, ms } => {
-                let server = name(self, server);
+                let server = self.anyone(server);
                 self.fleet.hang(&server, now_ms + ms);
                 self.checks.flux(now_ms + ms);
             }
@@ -111,6 +111,14 @@ impl Sim<'_> {
         }
     }
 
+    /// The n-th server of the service and its parts.
+    fn anyone(&self, n: usize) -> ServerName {
+        let spec = &self.scenario.spec;
+        let parts = spec.parts.iter().flat_map(|part| &part.servers);
+        let all: Vec<_> = spec.servers.iter().chain(parts).collect();
+        all[n % all.len()].name.clone()
+    }
+
     fn some_balancer(&mut self) -> BalancerName {
         let names = self.balancers.names();
         match names.as_slice() {
@@ -130,7 +138,13 @@ impl Sim<'_> {
     fn lose_host(&mut self, ms: u64) {
         let until_ms = self.now_ms + ms;
         let which = self.some_runtime();
-        for server in &self.scenario.spec.servers {
+        let parts = self
+            .scenario
+            .spec
+            .parts
+            .iter()
+            .flat_map(|part| &part.servers);
+        for server in self.scenario.spec.servers.iter().chain(parts) {
             if self.scenario.spec.runtime_of(&server.name) == Some(&which) {
                 self.fleet.hang(&server.name, until_ms);
             }

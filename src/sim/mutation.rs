@@ -54,11 +54,13 @@ pub enum Mutation {
     BothAtOnce,
     /// What a rolling update replaced is not restored on the way back.
     NotRestored,
+    /// A part goes its own way.
+    PartAlone,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::ActsBeforeDurable,
         Self::ReplaySkipsAKind,
         Self::AbortRaises,
@@ -79,6 +81,7 @@ impl Mutation {
         Self::BatchTooBig,
         Self::BothAtOnce,
         Self::NotRestored,
+        Self::PartAlone,
     ];
 }
 
@@ -219,6 +222,12 @@ pub(super) fn spoil(mutation: Option<Mutation>, state: &mut State) {
                 if let Strategy::Recreate(_) = place.spec.strategy {
                     place.spec.strategy = Strategy::Rolling(BESIDE);
                 }
+            }
+        }
+        Some(Mutation::PartAlone) => {
+            let places = state.placements.values_mut();
+            for rollout in places.filter_map(|place| place.rollout.as_mut()) {
+                rollout.led_by = None;
             }
         }
         Some(Mutation::NotRestored) => {

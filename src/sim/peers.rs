@@ -295,7 +295,9 @@ impl Sim<'_> {
     }
 
     fn at_runtime(&mut self, call: &Call) -> Checked {
-        let placement = super::scenario::placement();
+        let Some(placement) = call.effect.key().map(|key| key.placement().clone()) else {
+            return Ok(());
+        };
         let (Effect::ReadRuntime { runtime, .. }
         | Effect::StartInstance { runtime, .. }
         | Effect::StopInstance { runtime, .. }) = call.effect.clone()
@@ -344,8 +346,12 @@ impl Sim<'_> {
             Err(why) => Outcome::Rejected { why: why.into() },
         };
         let mut reading = self.fleet.reading();
-        let spec = &self.scenario.spec;
-        let on = |server: &ServerName| spec.runtime_of(server) == Some(&runtime);
+        let lead = &self.scenario.spec;
+        let part = lead.parts.iter().find(|part| part.placement == placement);
+        let spec = part.unwrap_or(lead);
+        let on = |server: &ServerName| {
+            spec.address(server).is_some() && spec.runtime_of(server) == Some(&runtime)
+        };
         reading.instances.retain(|server, _| on(server));
         self.answer(call, outcome, Some(seen(Ok(reading))));
         Ok(())

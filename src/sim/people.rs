@@ -6,7 +6,7 @@ use crate::model::command::PromoteTo;
 use crate::model::input::Asked;
 use crate::model::state::{HoldReason, InstanceStatus};
 use crate::model::world::Admin;
-use crate::model::{Actor, Command, Event, ServerName};
+use crate::model::{Actor, Command, Event, Placement, ServerName};
 
 /// Settled things are watched for this long: nothing more may be recorded.
 const STILL_MS: u64 = 2_500;
@@ -33,6 +33,9 @@ impl Sim<'_> {
         let command = match ask {
             Ask::Deploy(traits) => {
                 self.fleet.truth.insert(release, traits);
+                for n in 1..=self.scenario.spec.parts.len() as u8 {
+                    self.fleet.truth.insert(release.of_part(n), traits);
+                }
                 let version = format!("v{}", self.ids).parse().expect("a valid version");
                 Command::Deploy {
                     spec,
@@ -80,6 +83,18 @@ impl Sim<'_> {
                 placement: placement(),
                 reason: None,
             },
+            Ask::AbortPart => Command::Abort {
+                placement: self.part(),
+                reason: None,
+            },
+            Ask::RestartPart => Command::Restart {
+                placement: self.part(),
+                reason: None,
+            },
+            Ask::ResumePart => Command::Resume {
+                placement: self.part(),
+                revision: self.part_revision(),
+            },
             Ask::Rollback => Command::Rollback {
                 spec,
                 to: None,
@@ -109,6 +124,18 @@ impl Sim<'_> {
                 event: Box::new(Event::Command(asked)),
             },
         );
+    }
+
+    /// The first part, or the service where it has none.
+    fn part(&self) -> Placement {
+        let part = self.scenario.spec.parts.first();
+        part.map_or_else(placement, |part| part.placement.clone())
+    }
+
+    fn part_revision(&self) -> u64 {
+        let place = self.checks.place_of(&self.part());
+        let open = place.and_then(|place| place.rollout.as_ref());
+        open.map_or(0, |open| open.revision)
     }
 
     fn server(&self, number: usize) -> ServerName {
@@ -145,6 +172,15 @@ impl Sim<'_> {
 
     /// A person resumes what is held, and in the end aborts.
     fn look_after(&mut self) {
+        let held = self.checks.parts().any(|part| {
+            let open = part.rollout.as_ref();
+            open.is_some_and(|open| open.hold.is_some())
+        });
+        let due_ms = self.checks.nudged_ms + NUDGE_EVERY_MS;
+        if held && due_ms <= self.engine_ms() && self.engine.is_some() {
+            self.checks.nudged_ms = self.engine_ms();
+            return self.ask(Ask::ResumePart);
+        }
         let Some(place) = self.checks.place() else {
             return;
         };
@@ -206,6 +242,7 @@ impl Sim<'_> {
             .fleet
             .instances
             .keys()
+            .filter(|server| self.scenario.spec.address(server).is_some())
             .find(|s| !place.instances.contains_key(s))
         {
             return some(format!("{server} runs what nobody recorded"));
@@ -231,7 +268,7 @@ impl Sim<'_> {
             self.balancers.somebody_serves(&self.fleet, self.now_ms),
         ) {
             (true, false) => some("nobody serves".to_owned()),
-            _ => None,
+            _ => self.checks.parts_unsettled(&self.fleet),
         }
     }
 }

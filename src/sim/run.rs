@@ -403,7 +403,8 @@ impl<'a> Sim<'a> {
         let low = u128::from(self.ids);
         (
             RolloutId(Uuid::from_u128(low << 64)),
-            ReleaseId(Uuid::from_u128(low)),
+            // The low byte tells its parts apart.
+            ReleaseId(Uuid::from_u128(low << 8)),
         )
     }
 

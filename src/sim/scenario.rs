@@ -40,6 +40,10 @@ pub(super) enum Ask {
     Drain(usize),
     Undrain(usize),
     Drill,
+    /// The same asked of the first part.
+    AbortPart,
+    RestartPart,
+    ResumePart,
 }
 
 /// Which revision a person saw.
@@ -158,9 +162,11 @@ pub(super) struct Scenario {
 }
 
 /// The services schedules are made for, by number.
-pub const SPECS: usize = 12;
+pub const SPECS: usize = 13;
 /// These are pairs: two hosts behind two balancers.
 const PAIRS: [usize; 3] = [4, 5, 11];
+/// This one has parts: workers that move with it, and one that may run only once.
+const WHOLE: usize = 12;
 
 /// The placement of every schedule.
 pub(super) fn placement() -> Placement {
@@ -168,6 +174,51 @@ pub(super) fn placement() -> Placement {
 }
 
 pub(super) fn spec(number: usize) -> ServiceSpec {
+    let spec = alone(number);
+    if number != WHOLE {
+        return spec;
+    }
+    let part = |name: &str, port: u16, strategy: Strategy, instances: u16| ServiceSpec {
+        placement: format!("{name}@prod").parse().expect("a valid placement"),
+        balancers: Vec::new(),
+        servers: (1..=instances + u16::from(instances > 1))
+            .map(|number| Server {
+                name: format!("{name}{number}").parse().expect("a valid name"),
+                address: ([127, 0, 0, 1], port + number).into(),
+                runtime: None,
+            })
+            .collect(),
+        instances: instances.into(),
+        strategy,
+        part_of: Some(spec.placement.service.clone()),
+        ..spec.clone()
+    };
+    // Two of three servers roll; what may run only once has one.
+    let parts = vec![
+        part(
+            "clock",
+            20_000,
+            Strategy::Recreate(Recreate { watch_ms: 600 }),
+            1,
+        ),
+        part("jobs", 19_000, Strategy::Rolling(rolls(1, 0)), 2),
+    ];
+    ServiceSpec { parts, ..spec }
+}
+
+fn rolls(max_surge: u32, max_unavailable: u32) -> Rolling {
+    Rolling {
+        batch: 1,
+        max_unavailable,
+        max_surge,
+        min_healthy_ms: 600,
+        first_watch_ms: None,
+        pause_after_first: false,
+        progress_deadline_ms: 9_000,
+    }
+}
+
+fn alone(number: usize) -> ServiceSpec {
     let (instances, canary, servers) = [
         (1, None, 2),
         (2, None, 4),
@@ -181,6 +232,7 @@ pub(super) fn spec(number: usize) -> ServiceSpec {
         (3, None, 3),
         (1, None, 2),
         (2, None, 3),
+        (1, None, 2),
     ][number];
     let pair = PAIRS.contains(&number);
     let step = |weight_percent, pause| Step {
@@ -269,13 +321,8 @@ fn strategy(number: usize) -> Strategy {
     };
     let name = |number: u16| server(number, false).name;
     let rolling = |max_surge, max_unavailable| Rolling {
-        batch: 1,
-        max_unavailable,
-        max_surge,
-        min_healthy_ms: 600,
-        first_watch_ms: None,
         pause_after_first: number == 9,
-        progress_deadline_ms: 9_000,
+        ..rolls(max_surge, max_unavailable)
     };
     match number {
         6 | 7 => Strategy::BlueGreen(BlueGreen {
@@ -441,7 +488,9 @@ fn ask(rng: &mut Rng) -> Ask {
     } else {
         Seen::Earlier(rng.between(1, 3))
     };
-    match rng.below(17) {
+    match rng.below(19) {
+        17 => Ask::AbortPart,
+        18 => Ask::RestartPart,
         12 => Ask::Restart,
         13 => Ask::Scale(rng.between(1, 3) as u32),
         14 => Ask::Drain(rng.below(6) as usize),

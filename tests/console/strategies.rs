@@ -452,3 +452,31 @@ fn a_viewer_opens_no_dialog_by_typing() {
     assert_eq!(scene.app.overlay, None);
     assert!(scene.text((80, 24)).contains("you are a viewer here"));
 }
+
+#[test]
+fn parts_stand_below_the_traffic_and_what_is_held_is_said() {
+    let mut snapshot = fixture::soaking();
+    open(&mut snapshot).parts = vec![
+        PartView {
+            placement: "checkout-jobs@production".parse().expect("a placement"),
+            number: RolloutNumber(1_842),
+            replaced: 1,
+            instances: 4,
+            held: false,
+        },
+        PartView {
+            placement: "checkout-mail@production".parse().expect("a placement"),
+            number: RolloutNumber(1_843),
+            replaced: 0,
+            instances: 1,
+            held: true,
+        },
+    ];
+    open(&mut snapshot).next =
+        "50 % once every part is there: checkout-mail (#1843) is held".into();
+    for size in SIZES {
+        let text = Scene::of(snapshot.clone(), size).text(size);
+        assert!(text.contains("checkout-jobs #1842 1/4 new"), "{text}");
+        insta::assert_snapshot!(format!("parts_{}x{}", size.0, size.1), text);
+    }
+}

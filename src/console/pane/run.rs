@@ -115,6 +115,7 @@ impl Room<'_> {
         gap(&mut lines);
         lines.extend(self.flow(view, open, now_ms));
         gap(&mut lines);
+        lines.extend(self.parts(&open.parts));
         // Nothing new is judged in a restart.
         if open.kind != RolloutKind::Restart {
             lines.extend(self.said(

@@ -88,9 +88,15 @@ fn stands(spec: ServiceSpec) -> Stage {
 fn a_first_deploy_brings_the_service_and_then_its_workers() {
     let mut stage = empty_with(with_jobs(2, rolling()));
     stage.deploy("v1");
-    stage.until("the service has the traffic", Stage::is_soaking);
-    assert_eq!(working(&stage, "v1"), 0, "the lead goes first");
     stage.until("both are done", both_ended);
+    let when = |is_it: &dyn Fn(&Entry) -> bool| stage.entries.iter().position(is_it);
+    let served = when(
+        &|entry| matches!(entry, Entry::WeightSettled { placement, .. } if *placement != at()),
+    );
+    let begun = when(
+        &|entry| matches!(entry, Entry::InstanceIntended { placement, .. } if *placement == at()),
+    );
+    assert!(served.is_some() && served < begun, "the lead goes first");
     assert_eq!(stage.ended(), Some(Status::Succeeded));
     assert_eq!(working(&stage, "v1"), 2);
     let (lead, part) = (stage.place().stable(), jobs(&stage).stable());
@@ -307,4 +313,36 @@ fn a_worker_that_is_restarted_is_in_the_way_of_a_deploy() {
     };
     refused(stage.ask(deploy), "of shop-jobs@prod is still open");
     assert!(!stage.is_open(), "nothing of it was begun");
+}
+
+#[test]
+fn a_rollback_goes_on_without_a_worker_that_fails_and_that_one_follows_alone() {
+    let mut stage = stands(with_jobs(
+        1,
+        Strategy::Recreate(Recreate { watch_ms: 2_000 }),
+    ));
+    stage.deploy("v2");
+    stage.until("both are done", both_ended);
+    stage.sick.insert(job(1));
+    stage.rollback(None).expect("a rollback is taken");
+    stage.until("the traffic is back", |stage| stage.share("v1") == 100);
+    stage.until("the workers gave up", both_ended);
+    assert_eq!(
+        stage.ended(),
+        Some(Status::Succeeded),
+        "traffic comes first"
+    );
+    stage.sick.clear();
+    stage.until("the old worker works on", |stage| working(stage, "v2") == 1);
+    let rollback = Command::Rollback {
+        spec: Box::new(stage.spec.parts[0].clone()),
+        to: None,
+        reason: None,
+    };
+    stage
+        .ask(rollback)
+        .expect("what was left behind may follow");
+    stage.until("the workers are back too", |stage| {
+        open(stage).is_none() && working(stage, "v1") == 1
+    });
 }

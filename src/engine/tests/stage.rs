@@ -267,7 +267,7 @@ impl Stage {
             by: person(),
             command,
             rollout: RolloutId(Uuid::from_u128(self.ids << 64)),
-            release: ReleaseId(Uuid::from_u128(self.ids)),
+            release: ReleaseId(Uuid::from_u128(self.ids << 8)),
         };
         let input = Input {
             now_ms: self.world.now_ms,

@@ -66,8 +66,9 @@ impl Checks {
                 id,
                 server,
                 release,
+                placement,
                 ..
-            } => self.may_run(*id, server, *release),
+            } => self.may_run(self.place_of(placement), *id, server, *release),
             _ => Ok(()),
         }
     }
@@ -139,8 +140,14 @@ impl Checks {
         place.share(canary) > before
     }
 
-    fn may_run(&self, id: Seq, server: &ServerName, release: ReleaseId) -> Checked {
-        let Some(place) = self.place() else {
+    fn may_run(
+        &self,
+        place: Option<&PlacementState>,
+        id: Seq,
+        server: &ServerName,
+        release: ReleaseId,
+    ) -> Checked {
+        let Some(place) = place else {
             return Err("an instance is started for nothing".to_owned());
         };
         if place.verified.contains(&release) {
@@ -169,10 +176,17 @@ impl Checks {
         fleet: &Fleet,
         now_ms: u64,
     ) -> Checked {
-        let Effect::StopInstance { id, server, .. } = effect else {
+        let Effect::StopInstance {
+            id,
+            server,
+            placement,
+            ..
+        } = effect
+        else {
             return Ok(());
         };
-        let meant = self.place().and_then(|place| place.instances.get(server));
+        let place = self.place_of(placement);
+        let meant = place.and_then(|place| place.instances.get(server));
         let there = fleet.instances.get(server);
         let foreign =
             there.is_some_and(|there| meant.is_none_or(|meant| meant.release != there.release));

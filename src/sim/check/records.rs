@@ -26,6 +26,12 @@ impl Checks {
     ) -> Checked {
         let illegal =
             |why: String| format!("record {} ({}): {why}", record.seq, record.entry.kind());
+        if let Some(part) = record.entry.placement().filter(|at| **at != self.at) {
+            self.part_may_follow(part, record).map_err(illegal)?;
+            self.note_part(part, record);
+            fold(&mut self.oracle, record, self.mutation);
+            return Ok(());
+        }
         match &record.entry {
             Entry::EngineStarted { .. }
             | Entry::HistoryGap { .. }
@@ -460,7 +466,8 @@ impl Checks {
                 let steps = rollout.steps(&place.spec);
                 let mut percents = steps.iter().map(|step| step.weight_percent);
                 let next = percents.find(|percent| *percent > share);
-                expect(next == Some(percent), "it is not the next step")
+                expect(next == Some(percent), "it is not the next step")?;
+                self.parts_are_along(rollout)
             }
             WeightReason::Promotion { .. } => expect(!by_engine, "the engine promoted"),
             WeightReason::Rollback => expect(!deploys && percent == 100, "it is no rollback"),
@@ -492,13 +499,14 @@ impl Checks {
             place.share(rollout.release) == 100,
             "it has not all traffic",
         )?;
+        self.parts_are_along(rollout)?;
         let judged = self.is_convinced(rollout) && !self.promoted_by_person;
         let bad = fleet.traits(rollout.release).is_bad();
         expect(!(judged && bad), "a bad release passed")
     }
 }
 
-fn expect(holds: bool, otherwise: &str) -> Checked {
+pub(super) fn expect(holds: bool, otherwise: &str) -> Checked {
     match holds {
         true => Ok(()),
         false => Err(otherwise.to_owned()),

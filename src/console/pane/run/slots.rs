@@ -1,9 +1,9 @@
-//! What a strategy adds to pane 1: blue and green, batches, the time without service.
+//! What a strategy adds to pane 1: blue and green, batches, parts, the time without service.
 
 use super::Room;
 use crate::console::theme::Role;
 use crate::console::widget::text;
-use crate::view::snapshot::{LiveSlot, OutageView, PlacementView, SlotView, SlotsView};
+use crate::view::snapshot::{LiveSlot, OutageView, PartView, PlacementView, SlotView, SlotsView};
 use crate::view::words;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
@@ -64,6 +64,28 @@ impl Room<'_> {
             }
         };
         (said, self.theme.style(role))
+    }
+
+    /// The parts that move with it: `Parts    shop-jobs #13 1/3 new   shop-mail #14 held`.
+    pub(super) fn parts(&self, parts: &[PartView]) -> Option<Line<'static>> {
+        if parts.is_empty() {
+            return None;
+        }
+        let mut spans = vec![Span::styled("Parts    ", self.muted())];
+        for part in parts {
+            let (name, number) = (&part.placement.service, part.number);
+            let (replaced, all) = (part.replaced, part.instances);
+            let (said, role) = match part.held {
+                true => (
+                    format!("{name} {number} HELD {replaced}/{all} new"),
+                    Role::Warn,
+                ),
+                false => (format!("{name} {number} {replaced}/{all} new"), Role::Fg),
+            };
+            spans.push(Span::styled(said, self.theme.style(role)));
+            spans.push(Span::raw("   "));
+        }
+        Some(Line::from(spans))
     }
 
     /// The time without service, as it runs or as it was measured.
