@@ -337,6 +337,21 @@ impl<'a> Look<'a> {
         backends.all(|backend| shows(backend).unwrap_or(false))
     }
 
+    /// Whether a server is meant to have traffic, and some balancer was not told so yet: that may be
+    /// on its way.
+    pub fn is_about_to_serve(&self, server: &ServerName) -> bool {
+        let there = self.place.instances.get(server);
+        let share = there.map_or(0, |there| self.place.share(there.release));
+        let told = |backend: &Backend| {
+            let view = self.reading(&backend.balancer)?.servers.get(server)?;
+            Some(view.admin == Admin::Ready)
+        };
+        let mut backends = self.place.spec.balancers.iter();
+        share > 0
+            && !self.place.out.contains(server)
+            && !backends.all(|backend| told(backend).unwrap_or(false))
+    }
+
     /// Whether an instance is known to answer requests: up, healthy, in traffic, not drained.
     pub fn serves(&self, server: &ServerName) -> bool {
         self.is_well(server) && !self.place.out.contains(server) && self.gets_traffic(server)

@@ -237,7 +237,12 @@ impl<'a> Batch<'a> {
     }
 
     fn starts(&self, missing: usize) -> Vec<Entry> {
-        let there = self.new.len() + self.old.len();
+        // What may run only once waits for whatever else stands, of any release.
+        let alone = matches!(self.look.place.spec.strategy, Strategy::Recreate(_));
+        let there = match alone {
+            true => self.look.place.instances.len(),
+            false => self.new.len() + self.old.len(),
+        };
         let room = (self.all + self.settings.max_surge as usize).saturating_sub(there);
         let wanted = missing.min(room);
         let mut entries = instance::intend(self.look, self.rollout.release, wanted);
@@ -266,7 +271,9 @@ impl<'a> Batch<'a> {
         let idle = |(server, instance): &&(&ServerName, &Instance)| {
             instance.status != InstanceStatus::Up
                 || matches!(self.look.health(server), Health::Bad(_))
-                || has_traffic && self.look.is_out_of_traffic(server)
+                || has_traffic
+                    && self.look.is_out_of_traffic(server)
+                    && !self.look.is_about_to_serve(server)
         };
         let mut old: Vec<_> = self.old.iter().filter(|(_, i)| !i.is_leaving()).collect();
         old.sort_by_key(|one| !idle(one));

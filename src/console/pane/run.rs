@@ -115,7 +115,10 @@ impl Room<'_> {
         gap(&mut lines);
         lines.extend(self.flow(view, open, now_ms));
         gap(&mut lines);
-        lines.extend(self.parts(&open.parts));
+        // On a low pane they stand beside the instances.
+        if self.rows >= 12 {
+            lines.extend(self.parts(&open.parts));
+        }
         // Nothing new is judged in a restart.
         if open.kind != RolloutKind::Restart {
             lines.extend(self.said(
@@ -332,6 +335,12 @@ impl Room<'_> {
         let open = view.rollout.as_ref();
         if let Some(batch) = open.and_then(|open| open.batch.as_ref()) {
             texts.push(format!("replaced {}/{}", batch.replaced, batch.instances));
+        }
+        let low = self.rows < 12;
+        for part in open.iter().flat_map(|open| &open.parts).filter(|_| low) {
+            let held = if part.held { " HELD" } else { "" };
+            let (name, new, all) = (&part.placement.service, part.replaced, part.instances);
+            texts.push(format!("{name}{held} {new}/{all}"));
         }
         let out = view.instances.iter().filter(|row| row.out);
         let out: Vec<_> = out.map(|row| row.server.as_str()).collect();
