@@ -34,6 +34,8 @@ mod engines;
 mod estate;
 #[path = "rollout/everyday.rs"]
 mod everyday;
+#[path = "rollout/parts.rs"]
+mod parts;
 #[path = "rollout/prometheus.rs"]
 mod prometheus;
 #[path = "rollout/runbook.rs"]

@@ -66,26 +66,17 @@ impl Room<'_> {
         (said, self.theme.style(role))
     }
 
-    /// The parts that move with it: `Parts    shop-jobs #13 1/3 new   shop-mail #14 held`.
-    pub(super) fn parts(&self, parts: &[PartView]) -> Option<Line<'static>> {
-        if parts.is_empty() {
-            return None;
+    /// The parts that move with it: `Parts    shop-jobs #13 1/3 new, shop-mail #14 HELD 0/1 new`.
+    pub(super) fn parts(&self, parts: &[PartView]) -> Vec<Line<'static>> {
+        let said: Vec<_> = parts.iter().map(part).collect();
+        let role = match parts.iter().any(|part| part.held) {
+            true => Role::Warn,
+            false => Role::Fg,
+        };
+        match said.is_empty() {
+            true => Vec::new(),
+            false => self.said("Parts", &said.join(", "), self.theme.style(role)),
         }
-        let mut spans = vec![Span::styled("Parts    ", self.muted())];
-        for part in parts {
-            let (name, number) = (&part.placement.service, part.number);
-            let (replaced, all) = (part.replaced, part.instances);
-            let (said, role) = match part.held {
-                true => (
-                    format!("{name} {number} HELD {replaced}/{all} new"),
-                    Role::Warn,
-                ),
-                false => (format!("{name} {number} {replaced}/{all} new"), Role::Fg),
-            };
-            spans.push(Span::styled(said, self.theme.style(role)));
-            spans.push(Span::raw("   "));
-        }
-        Some(Line::from(spans))
     }
 
     /// The time without service, as it runs or as it was measured.
@@ -163,4 +154,13 @@ fn since(slot: &SlotView, now_ms: u64) -> Option<String> {
     }
     let until_ms = slot.warm_until_ms.filter(|until_ms| *until_ms > now_ms)?;
     Some(format!("kept warm until {}", text::time_of_day(until_ms)))
+}
+
+fn part(part: &PartView) -> String {
+    let (name, number) = (&part.placement.service, part.number);
+    let held = if part.held { "HELD " } else { "" };
+    format!(
+        "{name} {number} {held}{}/{} new",
+        part.replaced, part.instances
+    )
 }
