@@ -9,6 +9,7 @@ pub mod turn;
 
 mod clock;
 mod handle;
+mod hints;
 mod shell;
 mod work;
 

@@ -9,12 +9,19 @@
 //! A takeover puts a new marker in the place of the old one. The engine that held the old one
 //! finds that out before its next write, since every write asks first; nothing is sent to it.
 //!
-//! Other kinds of targets (a runtime whose engine is far away) become further variants of
-//! [`Lease`]. Must not know what is steered.
+//! A daemon that may be far away (Docker's) keeps the marker itself, where no kernel's lock can
+//! stand behind it: a process that is gone is found out on its own machine, and everybody
+//! elsewhere is believed.
+//!
+//! Must not know what is steered.
 
+mod daemon;
 mod file;
+mod process;
 
+pub use daemon::{Board, DaemonLease};
 pub use file::FileLease;
+pub use process::Process;
 
 use crate::model::Clean;
 use serde::{Deserialize, Serialize};
@@ -25,6 +32,8 @@ use tokio::time::timeout;
 
 /// How long a look at a marker may take: it comes before every write, an abort's too.
 const LOOK: Duration = Duration::from_millis(500);
+/// How long a takeover may take where a daemon keeps the marker.
+const TAKE: Duration = Duration::from_secs(10);
 
 /// Who holds a target, as its marker says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +48,9 @@ pub struct Holder {
     pub engine: String,
     /// Its process id there.
     pub pid: u32,
+    /// What tells that process from a later one of the same id; older markers do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<Box<Process>>,
     /// Since when, Unix ms.
     pub since_ms: u64,
 }
@@ -50,6 +62,18 @@ impl Holder {
             "the engine of {} on {} (pid {})",
             self.user, self.host, self.pid
         ))
+    }
+
+    /// Whether this engine is certainly no more, as far as `me` can see: its process is gone from
+    /// the machine we are on, or that machine was started anew since.
+    fn is_gone(&self, me: &Self) -> bool {
+        if self.boot != me.boot {
+            return self.host == me.host && !self.boot.is_empty() && !me.boot.is_empty();
+        }
+        let process = self.process.as_ref().zip(me.process.as_ref());
+        process.is_some_and(|(theirs, mine)| {
+            theirs.namespace == mine.namespace && !theirs.runs(self.pid)
+        })
     }
 }
 
@@ -82,6 +106,8 @@ impl NotOurs {
 pub enum Lease {
     /// By a file beside it.
     File(Arc<FileLease>),
+    /// By a marker that a daemon keeps.
+    Daemon(Arc<DaemonLease>),
 }
 
 impl Lease {
@@ -92,16 +118,27 @@ impl Lease {
     /// # Errors
     /// [`NotOurs`], with who has it.
     pub async fn check(&self) -> Result<(), NotOurs> {
-        let Self::File(lease) = self;
-        let (looks, had) = (Arc::clone(lease), lease.is_held());
-        let look = tokio::task::spawn_blocking(move || looks.check());
-        match timeout(LOOK, look).await {
-            Ok(Ok(found)) => found,
-            _ if had => Ok(()),
-            _ => Err(NotOurs::Unknown(Clean::new(&format!(
-                "its marker {} could not be looked at within {LOOK:?}; see the file system",
-                lease.path().display()
-            )))),
+        match self {
+            Self::File(lease) => {
+                let (looks, had) = (Arc::clone(lease), lease.is_held());
+                let look = tokio::task::spawn_blocking(move || looks.check());
+                match timeout(LOOK, look).await {
+                    Ok(Ok(found)) => found,
+                    _ if had => Ok(()),
+                    _ => Err(NotOurs::Unknown(Clean::new(&format!(
+                        "its marker {} could not be looked at within {LOOK:?}; see the file system",
+                        lease.path().display()
+                    )))),
+                }
+            }
+            Self::Daemon(lease) => match timeout(LOOK, Arc::clone(lease).check()).await {
+                Ok(found) => found,
+                Err(_) if lease.is_held() => Ok(()),
+                Err(_) => Err(NotOurs::Unknown(Clean::new(&format!(
+                    "{} did not show within {LOOK:?} who holds it; see the daemon",
+                    lease.words()
+                )))),
+            },
         }
     }
 
@@ -111,9 +148,24 @@ impl Lease {
     /// # Errors
     /// When the marker cannot be replaced; whoever had the target still has it then.
     pub async fn take_over(&self) -> io::Result<Option<Holder>> {
-        let Self::File(lease) = self;
-        let lease = Arc::clone(lease);
-        let taken = tokio::task::spawn_blocking(move || lease.take_over()).await;
-        taken.unwrap_or_else(|error| Err(io::Error::other(error)))
+        match self {
+            Self::File(lease) => {
+                let lease = Arc::clone(lease);
+                let taken = tokio::task::spawn_blocking(move || lease.take_over()).await;
+                taken.unwrap_or_else(|error| Err(io::Error::other(error)))
+            }
+            Self::Daemon(lease) => timeout(TAKE, lease.take_over())
+                .await
+                .unwrap_or_else(|_| Err(io::Error::other(format!("no answer within {TAKE:?}")))),
+        }
+    }
+
+    /// Gives the target back when its engine ends. A file's lock ends by itself.
+    pub async fn release(&self) {
+        if let Self::Daemon(lease) = self
+            && timeout(LOOK, lease.release()).await.is_err()
+        {
+            tracing::warn!("{} did not take the marker back in time", lease.words());
+        }
     }
 }

@@ -9,7 +9,9 @@ use crate::model::effect::ServerSetting;
 use crate::model::metrics::{MetricsQuestion, MetricsReading};
 use crate::model::service::{Backend, HealthCheck, SmokeTest, Workload};
 use crate::model::world::{BalancerReading, Evidence, RuntimeReading, SmokeResult};
-use crate::model::{Clean, EffectId, Outcome, Placement, ReleaseId, ServerName, ServiceSpec};
+use crate::model::{
+    Clean, EffectId, Outcome, Placement, ReleaseId, RolloutNumber, ServerName, ServiceSpec,
+};
 use std::future::Future;
 use std::net::SocketAddr;
 
@@ -78,6 +80,8 @@ pub struct Start {
     pub workload: Workload,
     /// Whether the runtime starts it again when it exits.
     pub keep_running: bool,
+    /// The rollout that was open when it was intended: for people who look at what runs.
+    pub rollout: Option<RolloutNumber>,
 }
 
 /// One instance to be stopped.
@@ -158,7 +162,8 @@ pub trait Runtime: Send + Sync {
     ) -> impl Future<Output = Result<Option<Evidence>, ReadError>> + Send;
 
     /// Looks over what a release would need here: its image, the logins for it, room for the
-    /// instances behind these servers. The workload has its version filled in. Changes nothing.
+    /// instances behind these servers. The workload has its version filled in, where one is known.
+    /// Changes nothing.
     ///
     /// # Errors
     /// When the runtime cannot be asked.
@@ -168,6 +173,17 @@ pub trait Runtime: Send + Sync {
         workload: &Workload,
         servers: &[(ServerName, SocketAddr)],
     ) -> impl Future<Output = Result<RuntimeLook, ReadError>> + Send;
+
+    /// Tells for ever whose instances should be read anew, `None` for everybody's: something
+    /// happened to them, or it cannot be known whether something did. Hints only: one may come
+    /// late, twice or never, and nothing may depend on it. A runtime without a way to tell, tells
+    /// nothing.
+    fn watch(
+        &self,
+        _tell: impl Fn(Option<Placement>) + Send + Sync,
+    ) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
 
     /// Reads an instance's output from a position on.
     ///

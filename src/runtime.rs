@@ -64,6 +64,13 @@ impl ports::Runtime for Runtime {
         }
     }
 
+    async fn watch(&self, tell: impl Fn(Option<Placement>) + Send + Sync) {
+        match self {
+            Self::Host(host) => host.watch(tell).await,
+            Self::Docker(docker) => docker.watch(tell).await,
+        }
+    }
+
     async fn logs(
         &self,
         placement: &Placement,

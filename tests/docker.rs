@@ -28,12 +28,16 @@ mod support;
 mod clones;
 #[path = "docker/estate.rs"]
 mod estate;
+#[path = "docker/events.rs"]
+mod events;
 #[path = "docker/foreign.rs"]
 mod foreign;
 #[path = "docker/frozen.rs"]
 mod frozen;
 #[path = "docker/instances.rs"]
 mod instances;
+#[path = "docker/leases.rs"]
+mod leases;
 #[path = "docker/registry.rs"]
 mod registry;
 #[path = "docker/rollouts.rs"]

@@ -65,6 +65,10 @@ impl Peers for World {
         self.runtimes.get(name).map(|runtime| &**runtime)
     }
 
+    fn runtimes(&self) -> Vec<RuntimeName> {
+        self.runtimes.keys().cloned().collect()
+    }
+
     fn metrics(&self, name: &MetricsName) -> Option<&Prometheus> {
         self.metrics.get(name).map(|source| &**source)
     }
@@ -140,17 +144,15 @@ impl World {
             let source = source.map_err(|error| failed(&error))?;
             metrics.insert(name.clone(), Arc::new(source));
         }
+        let old_leases = old.map(|old| old.leases.as_ref());
+        let leases = Leases::new(config, state_dir, &runtimes, old_leases);
         Ok(Self {
             metrics: Arc::new(metrics),
             runtimes: Arc::new(runtimes),
             balancers: Arc::new(balancers),
             logs: Arc::new(logs),
             probe: Arc::new(InstanceProbe::new()),
-            leases: Arc::new(Leases::new(
-                config,
-                state_dir,
-                old.map(|old| old.leases.as_ref()),
-            )),
+            leases: Arc::new(leases),
             config: Arc::new(config.clone()),
         })
     }

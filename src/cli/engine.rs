@@ -41,9 +41,9 @@ pub(super) enum EngineCommand {
         #[arg(long)]
         dry_run: bool,
     },
-    /// Steer a balancer that another engine holds; that one only looks from then on
+    /// Steer a balancer or Docker daemon that another engine holds; that one only looks from then on
     Takeover {
-        /// The balancer
+        /// The balancer or runtime
         balancer: BalancerName,
         /// Why, for the history
         #[arg(long)]
@@ -126,6 +126,7 @@ async fn drive(context: &Context) -> Ended {
         Some(ended) => ended,
         None => driver.await,
     };
+    side.release_leases().await;
     let beside = runbooks.await.and(found.await);
     match (doors.await, beside, driven) {
         (Ok(()), Ok(()), Ok(())) if !is_own_end => Ok(Exit::Done),

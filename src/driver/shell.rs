@@ -4,6 +4,7 @@
 mod publish;
 
 use super::handle::{EngineHandle, Message};
+use super::hints::Hints;
 use super::work::{self, Peers};
 use super::{Clock, Core, turn};
 use crate::engine;
@@ -75,6 +76,7 @@ pub struct Shell<P> {
     to_self: mpsc::Sender<Event>,
     work: JoinSet<Settled>,
     looks: JoinSet<(Vec<Event>, Message)>,
+    hints: Hints,
     flights: HashMap<Id, (u64, EffectKey, Option<EffectId>)>,
     answers: HashMap<u64, oneshot::Sender<Answer>>,
     /// Answers that wait for the snapshot that shows them.
@@ -137,6 +139,7 @@ impl<P: Peers> Shell<P> {
             to_self,
             work: JoinSet::new(),
             looks: JoinSet::new(),
+            hints: Hints::default(),
             flights: HashMap::new(),
             answers: HashMap::new(),
             due: Vec::new(),
@@ -175,6 +178,7 @@ impl<P: Peers> Shell<P> {
     pub async fn run(mut self, shutdown: CancellationToken) {
         self.feed(Event::Started(self.info.clone()));
         self.publish_now();
+        self.hints.watch(&self.peers);
         loop {
             tokio::select! {
                 biased;
@@ -184,6 +188,7 @@ impl<P: Peers> Shell<P> {
                 Some(ended) = self.work.join_next_with_id() => self.settle(ended),
                 Some(refit) = self.refits.recv() => {
                     self.peers = Arc::new(refit.peers);
+                    self.hints.watch(&self.peers);
                     self.configured = refit.configured;
                     self.info.config_hash = refit.config_hash;
                     self.publish_soon();
@@ -197,6 +202,8 @@ impl<P: Peers> Shell<P> {
                     self.feed(Event::Wake);
                 }
                 () = until(self.publish_at) => self.publish_now(),
+                // Last: a hint only asks for a look, and may come without end.
+                hint = self.hints.next() => self.feed(hint),
             }
         }
         self.publish_now();

@@ -114,7 +114,11 @@ pub fn turn(core: &mut Core, input: Input) -> Vec<Action> {
         Event::Denied(denied) => aside::deny(core, denied, &mut out),
         Event::Fact(fact) => aside::enqueue(core, fact, &mut out),
         event @ Event::Started(_) => begin(core, event, &mut out),
-        Event::Settled(_) | Event::Wake | Event::Inspected(_) | Event::RuntimeInspected(_) => {}
+        Event::Settled(_)
+        | Event::Wake
+        | Event::Inspected(_)
+        | Event::RuntimeInspected(_)
+        | Event::RuntimeHinted { .. } => {}
     }
     trouble::lose_patience(core, &mut out);
     advance(core, &mut out);
@@ -345,6 +349,7 @@ fn act(core: &mut Core, out: &mut Vec<Action>) {
             deadline_ms,
         };
         core.in_flight.insert(key, flight);
+        engine::observe::begun(&mut core.world, &effect);
         out.push(Action::Start {
             ticket,
             effect,

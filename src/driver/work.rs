@@ -34,6 +34,10 @@ pub trait Peers: Send + Sync + 'static {
     fn balancer(&self, placement: &Placement, name: &BalancerName) -> Option<&Self::Balancer>;
     /// A runtime.
     fn runtime(&self, name: &RuntimeName) -> Option<&Self::Runtime>;
+    /// The runtimes there are.
+    fn runtimes(&self) -> Vec<RuntimeName> {
+        Vec::new()
+    }
     /// A source of metrics.
     fn metrics(&self, name: &MetricsName) -> Option<&Self::Metrics>;
     /// The probe.
@@ -300,6 +304,7 @@ async fn instance<P: Peers>(peers: &P, effect: &Effect) -> Ended {
             release,
             workload,
             keep_running,
+            rollout,
             ..
         } => {
             peer.start(Start {
@@ -310,6 +315,7 @@ async fn instance<P: Peers>(peers: &P, effect: &Effect) -> Ended {
                 release,
                 workload,
                 keep_running,
+                rollout,
             })
             .await
         }

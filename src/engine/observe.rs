@@ -1,6 +1,6 @@
 //! What was seen → [`World`], in bounded windows.
 
-use crate::model::effect::EffectKey;
+use crate::model::effect::{Effect, EffectKey};
 use crate::model::input::{Inspection, Observation, RuntimeInspection, Settled};
 use crate::model::metrics::MetricsReading;
 use crate::model::world::{
@@ -8,8 +8,8 @@ use crate::model::world::{
     RuntimeReading, Sample, ServerView, UsageSample,
 };
 use crate::model::{
-    BalancerName, Clean, Event, Input, MetricsName, Outcome, ReleaseId, RuntimeName, ServerName,
-    World,
+    BalancerName, Clean, Event, Input, MetricsName, Outcome, Placement, ReleaseId, RuntimeName,
+    ServerName, World,
 };
 use std::collections::{BTreeMap, VecDeque};
 
@@ -35,7 +35,35 @@ pub fn observe(world: &mut World, input: &Input) {
         Event::Settled(settled) => settle(world, settled, now_ms),
         Event::Inspected(inspection) => look_over(world, inspection),
         Event::RuntimeInspected(inspection) => look_over_runtime(world, inspection),
+        Event::RuntimeHinted { runtime, placement } => hint(world, runtime, placement.as_ref()),
         _ => {}
+    }
+}
+
+/// Remembers since when a runtime waits to be read. Placements that nobody reads are not begun.
+fn hint(world: &mut World, runtime: &RuntimeName, placement: Option<&Placement>) {
+    let now_ms = world.now_ms;
+    let meant = |whose: &Placement| placement.is_none_or(|placement| placement == whose);
+    for (_, place) in world
+        .placements
+        .iter_mut()
+        .filter(|(whose, _)| meant(whose))
+    {
+        if let Some(view) = place.runtimes.get_mut(runtime) {
+            view.hinted_ms.get_or_insert(now_ms);
+        }
+    }
+}
+
+/// An effect is under way from now on. What happened before shows in a reading that begins now;
+/// what happens during it may not, so hints are forgotten here and not when it ends.
+pub fn begun(world: &mut World, effect: &Effect) {
+    let Effect::ReadRuntime { placement, runtime } = effect else {
+        return;
+    };
+    let place = world.placements.get_mut(placement);
+    if let Some(view) = place.and_then(|place| place.runtimes.get_mut(runtime)) {
+        view.hinted_ms = None;
     }
 }
 

@@ -16,6 +16,9 @@ use crate::model::{Phase, Placement, ReleaseId, RuntimeName, ServerName, State, 
 const POLL_OPEN_MS: u64 = 250;
 /// Between two readings of a runtime then.
 const RUNTIME_OPEN_MS: u64 = 500;
+/// After a reading of a runtime until the next one that a hint of its own asks for: an instance
+/// that dies over and over is no reason to ask without pause.
+const RUNTIME_HINTED_MS: u64 = 100;
 /// Between two readings while nothing is under way: the watch never ends.
 const POLL_IDLE_MS: u64 = 2_000;
 /// Between two probes of an instance that is being started.
@@ -156,8 +159,13 @@ fn plan_reads(look: &Look<'_>, agenda: &mut Agenda) {
     }
     for runtime in &look.place.spec.runtimes {
         let view = look.seen.and_then(|seen| seen.runtimes.get(runtime));
+        let polled_ms = due_ms(view.map(|view| view.tried_ms), RUNTIME_OPEN_MS);
+        let hinted_ms = view.and_then(|view| {
+            let rested_ms = view.tried_ms + RUNTIME_HINTED_MS;
+            view.hinted_ms.map(|hinted_ms| hinted_ms.max(rested_ms))
+        });
         agenda.due(
-            due_ms(view.map(|view| view.tried_ms), RUNTIME_OPEN_MS),
+            hinted_ms.map_or(polled_ms, |at_ms| at_ms.min(polled_ms)),
             || read_runtime(look.placement, runtime),
         );
     }
@@ -272,6 +280,7 @@ fn start(
         release: instance.release,
         workload: look.place.releases.get(&instance.release)?.workload.clone(),
         keep_running,
+        rollout: instance.rollout,
     })
 }
 

@@ -122,6 +122,7 @@ impl Stage {
             let Some(key) = effect.key() else {
                 continue;
             };
+            observe::begun(&mut self.world, &effect);
             let seen = self.pretend(&effect);
             if effect.is_write() {
                 self.dream.writes.push((self.world.now_ms, effect.clone()));

@@ -81,6 +81,8 @@ impl StartBody {
             release: self.release,
             workload: self.workload,
             keep_running: self.keep_running,
+            // A process has no labels to carry it.
+            rollout: None,
         }
     }
 }

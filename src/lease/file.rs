@@ -228,6 +228,7 @@ fn read_holder(path: &Path) -> Holder {
             user: Clean::new(&format!("uid {uid}")),
             engine: String::new(),
             pid: 0,
+            process: None,
             since_ms: u64::try_from(since_s).unwrap_or(0) * 1_000,
         }
     })

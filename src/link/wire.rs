@@ -91,9 +91,9 @@ pub enum Request {
         /// The rollout that brought what the other slot holds.
         green_id: String,
     },
-    /// Take a balancer from the engine that steers it.
+    /// Take a balancer, or a runtime's instances, from the engine that steers it.
     TakeOver {
-        /// Which one.
+        /// The name of the one or the other, or of both.
         balancer: BalancerName,
         /// Why.
         reason: Clean,

@@ -6,7 +6,7 @@ use super::service::{Backend, HealthCheck, SmokeTest, Workload};
 use super::world::Admin;
 use super::{
     BalancerName, Clean, EffectId, MetricsName, Placement, Record, ReleaseId, RolloutId,
-    RuntimeName, ServerName,
+    RolloutNumber, RuntimeName, ServerName,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -120,6 +120,9 @@ pub enum Effect {
         workload: Workload,
         /// Whether the runtime starts it again when it exits.
         keep_running: bool,
+        /// The rollout that was open when it was intended.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rollout: Option<RolloutNumber>,
     },
     /// Stop an instance and forget it, then read back.
     StopInstance {
@@ -265,6 +268,10 @@ pub const EVIDENCE_DEADLINE_MS: u64 = 5_000;
 pub const METRICS_DEADLINE_MS: u64 = 10_000;
 
 /// What a turn asks of the shell around it.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the commonest is the largest: a box would cost an allocation per effect"
+)]
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
     /// Make these records durable, in one transaction, then report it.

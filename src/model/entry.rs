@@ -9,7 +9,7 @@ use super::verdict::Verdict;
 use super::world::{Evidence, SmokeReport};
 use super::{
     BalancerName, Clean, EffectId, Placement, Release, ReleaseId, RequestId, RolloutId,
-    RolloutNumber, Seq, ServerName, Version,
+    RolloutNumber, RuntimeName, Seq, ServerName, Version,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -394,10 +394,14 @@ pub enum Entry {
         /// Changes beyond those.
         more: u32,
     },
-    /// A person gave this engine a balancer that another engine held.
+    /// A person gave this engine a balancer, or a runtime's instances, that another engine held.
     LeaseTaken {
-        /// Which one.
-        balancer: BalancerName,
+        /// Which balancer, if one was.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        balancer: Option<BalancerName>,
+        /// Which runtime, if one was.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        runtime: Option<RuntimeName>,
         /// Who held it.
         from: Clean,
         /// Why, as the person said.

@@ -43,6 +43,14 @@ pub enum Event {
     Inspected(Inspection),
     /// A runtime was looked over, as before every deploy.
     RuntimeInspected(Box<RuntimeInspection>),
+    /// A runtime said that something happened among its instances, or that it cannot be known
+    /// whether something did: it is read soon. A hint only: nothing depends on one.
+    RuntimeHinted {
+        /// Which runtime.
+        runtime: RuntimeName,
+        /// Whose instances; `None` for anybody's.
+        placement: Option<Placement>,
+    },
     /// Records up to this one are durable.
     Appended {
         /// The last durable seq.

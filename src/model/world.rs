@@ -165,6 +165,8 @@ pub struct RuntimeView {
     pub read_ms: Option<u64>,
     /// When reading it was last tried.
     pub tried_ms: u64,
+    /// When it first said that something happened there, of which no reading was begun since.
+    pub hinted_ms: Option<u64>,
     /// What that reading said.
     pub reading: RuntimeReading,
     /// Why it could not be read since.

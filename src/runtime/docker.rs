@@ -1,19 +1,21 @@
 //! Docker as a runtime: instances are labelled containers, published at their servers' addresses.
 //!
-//! What a write did is decided by reading back. Every reading lists the containers anew: nothing
-//! depends on an event that may be missed. Containers without our labels are never touched.
+//! What a write did is decided by reading back. Every reading lists the containers anew: the
+//! daemon's events only say when to read sooner, nothing depends on one. Containers without our labels are never touched.
 
 mod clone;
 mod connect;
 mod container;
 mod difference;
 mod endpoint;
+mod events;
 mod evidence;
 mod figures;
 mod labels;
 mod login;
 mod logs;
 mod look;
+mod marker;
 mod pull;
 mod read;
 mod shape;
@@ -21,6 +23,7 @@ mod shape;
 pub use connect::{API_MAX, API_MIN};
 pub use endpoint::{Endpoint, EndpointError, Surroundings, Tls};
 pub use login::{Login, Logins};
+pub use marker::Marker;
 
 use crate::model::service::Workload;
 use crate::model::world::{Evidence, RuntimeReading};
@@ -93,6 +96,11 @@ impl DockerRuntime {
             pending: Pending::default(),
             connection,
         }
+    }
+
+    /// How its daemon is reached, for people.
+    pub fn address(&self) -> String {
+        connect::words(self.connection.endpoint())
     }
 
     fn not_yet(&self, placement: &Placement) -> BTreeMap<ServerName, NotYet> {
@@ -173,6 +181,10 @@ impl ports::Runtime for DockerRuntime {
     ) -> Result<RuntimeLook, ReadError> {
         let look = self.look_over(placement, workload, servers).await;
         look.map_err(|error| self.unreadable(&error))
+    }
+
+    async fn watch(&self, tell: impl Fn(Option<Placement>) + Send + Sync) {
+        self.follow_events(tell).await;
     }
 
     async fn logs(

@@ -308,7 +308,8 @@ impl Checks {
             | Event::Fact(_)
             | Event::Wake
             | Event::Inspected(_)
-            | Event::RuntimeInspected(_) => {}
+            | Event::RuntimeInspected(_)
+            | Event::RuntimeHinted { .. } => {}
         }
     }
 

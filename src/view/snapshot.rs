@@ -5,8 +5,8 @@ use crate::model::strategy::Slot;
 use crate::model::verdict::{RuleState, VerdictClass};
 use crate::model::world::SmokeResult;
 use crate::model::{
-    BalancerName, Clean, Placement, ReleaseId, RolloutId, RolloutKind, RolloutNumber, Seq,
-    ServerName, Status, Version,
+    BalancerName, Clean, Placement, ReleaseId, RolloutId, RolloutKind, RolloutNumber, RuntimeName,
+    Seq, ServerName, Status, Version,
 };
 use serde::{Deserialize, Serialize};
 
@@ -45,7 +45,7 @@ pub struct EngineView {
     pub newer: bool,
     /// Who is attached with a console.
     pub consoles: Vec<Attached>,
-    /// Balancers that another engine steers.
+    /// Balancers and runtimes that another engine steers.
     #[serde(default)]
     pub read_only: Vec<ReadOnly>,
     /// The newest records for people, oldest first: who did what, and what the engine did.
@@ -61,11 +61,15 @@ pub struct Attached {
     pub since_ms: u64,
 }
 
-/// A balancer that another engine steers: this one only looks.
+/// A balancer or runtime that another engine steers: this one only looks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReadOnly {
-    /// Which one.
-    pub balancer: BalancerName,
+    /// Which balancer, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balancer: Option<BalancerName>,
+    /// Which runtime, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<RuntimeName>,
     /// Who steers it, since when, and what to do about it.
     pub why: Clean,
 }

@@ -136,9 +136,15 @@ fn text(state: &State, entry: &Entry) -> Option<String> {
         }
         Entry::LeaseTaken {
             balancer,
+            runtime,
             from,
             reason,
-        } => format!("balancer {balancer} taken over from {from}: {reason}"),
+        } => {
+            let balancer = balancer.as_ref().map(|name| format!("balancer {name}"));
+            let runtime = runtime.as_ref().map(|name| format!("runtime {name}"));
+            let what: Vec<_> = balancer.into_iter().chain(runtime).collect();
+            format!("{} taken over from {from}: {reason}", what.join(" and "))
+        }
         Entry::Unknown => return None,
     })
 }

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::io::{Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,17 +16,22 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// Host and engine around one service of two instances in containers.
-struct World {
-    shop: Shop,
+pub struct World {
+    pub shop: Shop,
     directory: TempDir,
     config: PathBuf,
-    listen: SocketAddr,
+    pub listen: SocketAddr,
     processes: Vec<Child>,
     tags: Vec<String>,
 }
 
 impl World {
     fn open() -> Self {
+        Self::through(Path::new(crate::support::SOCKET))
+    }
+
+    /// The engine reaches the daemon by this socket.
+    pub fn through(socket: &Path) -> Self {
         let shop = Shop::open();
         let service = shop.placement.service.to_string();
         let directory = tempfile::tempdir().expect("a directory");
@@ -46,7 +51,7 @@ impl World {
              max_load_factor = 100\n[analysis]\ninterval = \"500ms\"\n\
              [service.{service}.servers]\n",
             state.display(),
-            crate::support::SOCKET,
+            socket.display(),
         );
         for number in 1..=4 {
             let line = format!("s{number} = \"{}\"\n", free_address());
@@ -69,6 +74,21 @@ impl World {
         world
     }
 
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
+    /// The engine's process.
+    pub fn engine(&self) -> u32 {
+        self.processes.last().expect("it runs").id()
+    }
+
+    pub fn kill_engine(&mut self) {
+        let engine = self.processes.last_mut().expect("it runs");
+        engine.kill().expect("our own child");
+        engine.wait().expect("our own child");
+    }
+
     fn begin(&mut self, arguments: &[&str]) {
         let log = self.directory.path().join(format!("{}.log", arguments[0]));
         let log = std::fs::File::create(log).expect("a log");
@@ -79,18 +99,19 @@ impl World {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
+            .env("WHEELHOUSE_LOG", "info,wheelhouse::runtime=debug")
             .spawn();
         self.processes.push(child.expect("the program starts"));
     }
 
     /// Makes a version there is an image of.
-    fn version(&mut self, version: &str) {
+    pub fn version(&mut self, version: &str) {
         let tag = format!("wheelhouse-test-{}:{version}", self.shop.placement.service);
         docker(&["tag", IMAGE, &tag]);
         self.tags.push(tag);
     }
 
-    fn says(&self, arguments: &[&str]) -> Output {
+    pub fn says(&self, arguments: &[&str]) -> Output {
         let output = Command::new(PROGRAM)
             .arg("--config")
             .arg(&self.config)
@@ -99,7 +120,7 @@ impl World {
         output.expect("the program runs")
     }
 
-    fn deploy(&self, version: &str, more: &[&str]) -> (i32, String) {
+    pub fn deploy(&self, version: &str, more: &[&str]) -> (i32, String) {
         let service = self.shop.placement.service.as_str();
         let all = [&["deploy", service, version, "-e", "test"], more].concat();
         let output = self.says(&all);
@@ -108,7 +129,7 @@ impl World {
         (output.status.code().unwrap_or(-1), text)
     }
 
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         let log = self.directory.path().join("engine.log");
         std::fs::read_to_string(log).unwrap_or_default()
     }
@@ -126,7 +147,7 @@ impl Drop for World {
 }
 
 /// Requests on fresh connections until it ends; the proxy's own refusals count as lost.
-struct Load {
+pub struct Load {
     stop: Arc<AtomicBool>,
     asked: Arc<AtomicU64>,
     lost: Arc<AtomicU64>,
@@ -134,7 +155,7 @@ struct Load {
 }
 
 impl Load {
-    fn on(address: SocketAddr) -> Self {
+    pub fn on(address: SocketAddr) -> Self {
         let (stop, asked, lost) = (Arc::default(), Arc::default(), Arc::default());
         let mut load = Self {
             stop: Arc::clone(&stop),
@@ -154,7 +175,7 @@ impl Load {
         load
     }
 
-    fn end(mut self) -> (u64, u64) {
+    pub fn end(mut self) -> (u64, u64) {
         self.stop.store(true, Ordering::SeqCst);
         drop(self.thread.take().map(JoinHandle::join));
         let read = |count: &AtomicU64| count.load(Ordering::SeqCst);
@@ -162,7 +183,7 @@ impl Load {
     }
 }
 
-fn ask(address: SocketAddr) -> std::io::Result<String> {
+pub fn ask(address: SocketAddr) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     stream.write_all(b"GET / HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\r\n")?;
@@ -207,6 +228,14 @@ async fn a_canary_of_containers_goes_forward_a_bad_one_back_and_no_request_is_lo
     let (asked, lost) = load.end();
     assert_eq!(lost, 0, "of {asked}");
     assert!(asked > 200, "{asked} requests were made");
+    // Whoever looks at the daemon sees which rollout began what runs.
+    let began = |number: &str| {
+        let rollout = format!("label=wheelhouse.rollout={number}");
+        let service = format!("label=wheelhouse.service={}", world.shop.placement.service);
+        let all = docker(&["ps", "-q", "--filter", &rollout, "--filter", &service]);
+        all.lines().count()
+    };
+    assert_eq!((began("2"), began("3")), (2, 0), "stable is of the second");
     let answer = ask(world.listen).expect("answered").to_lowercase();
     assert!(answer.contains("x-version: v2"), "{answer}");
     // The dialog tells what changes, field by field.

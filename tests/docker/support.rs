@@ -180,6 +180,7 @@ impl Shop {
                 })),
             },
             keep_running: false,
+            rollout: None,
         }
     }
 
@@ -215,6 +216,27 @@ impl Shop {
         self.foreign.push(name.to_owned());
     }
 
+    /// The engines' markers for this placement.
+    pub fn markers(&self) -> Vec<String> {
+        let filter = format!("label=wheelhouse.service={}", self.placement.service);
+        let host = self.host.as_deref();
+        let mut arguments: Vec<&str> = host.iter().flat_map(|host| ["-H", host]).collect();
+        arguments.extend(["volume", "ls", "-q", "--filter", &filter]);
+        let listed = docker_says(&arguments);
+        let text = String::from_utf8_lossy(&listed.stdout).into_owned();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// A killed engine leaves its marker.
+    fn remove_markers(&self) {
+        for marker in self.markers() {
+            let host = self.host.as_deref();
+            let mut arguments: Vec<&str> = host.iter().flat_map(|host| ["-H", host]).collect();
+            arguments.extend(["volume", "rm", &marker]);
+            drop(docker_says(&arguments));
+        }
+    }
+
     /// Ids of all containers with our labels for this placement, evidence among them.
     pub fn containers(&self) -> Vec<String> {
         let filter = format!("label=wheelhouse.service={}", self.placement.service);
@@ -229,6 +251,7 @@ impl Shop {
 
 impl Drop for Shop {
     fn drop(&mut self) {
+        self.remove_markers();
         let mut all = self.containers();
         all.append(&mut self.foreign);
         if all.is_empty() {

@@ -195,6 +195,7 @@ pub fn start(server: &str, address: SocketAddr, command: &[&str]) -> Start {
             container: None,
         },
         keep_running: false,
+        rollout: None,
     }
 }
 

@@ -5,6 +5,7 @@
 mod slots;
 
 use super::World;
+use super::leases::Elsewhere;
 use super::reload::Reload;
 use crate::config::Loaded;
 use crate::driver::{Clock, Closed, EngineHandle, Peers, Refit};
@@ -113,7 +114,20 @@ impl Side {
             return None;
         }
         let leases = Arc::clone(&self.world().leases);
-        leases.check(command.placement(), None).await.err()
+        let placement = command.placement();
+        let checked = match command {
+            // Traffic goes back, and stays where it is, whoever has the instances.
+            CommandRequest::Abort { .. } | CommandRequest::Hold { .. } => {
+                leases.may_move_traffic(placement).await
+            }
+            _ => leases.steers(placement).await,
+        };
+        checked.err()
+    }
+
+    /// Gives back what another engine could not see to be free.
+    pub(in crate::cli) async fn release_leases(&self) {
+        self.world().leases.release().await;
     }
 
     /// Takes the leases that are free, verifies those that are held, and tells screens what is
@@ -131,19 +145,22 @@ impl Side {
         }
     }
 
-    /// Takes a balancer from the engine that has it, once that is recorded.
+    /// Takes a balancer, or a daemon, from the engine that has it, once that is recorded.
     async fn take_over(
         &self,
         by: Actor,
-        balancer: BalancerName,
+        name: BalancerName,
         reason: Clean,
     ) -> Result<Reply, Clean> {
         let leases = Arc::clone(&self.world().leases);
-        let Some(from) = leases.holder(&balancer).await? else {
-            return Err(Clean::new(&format!("this engine holds {balancer} already")));
-        };
+        let Elsewhere {
+            balancer,
+            runtime,
+            from,
+        } = leases.held_elsewhere(&name).await?;
         let entry = Entry::LeaseTaken {
-            balancer: balancer.clone(),
+            balancer,
+            runtime,
             from: from.clone(),
             reason,
         };
@@ -151,8 +168,8 @@ impl Side {
         if let Answer::Refused(refusal) = recorded.map_err(|e| Clean::new(&e.to_string()))? {
             return Err(Clean::new(&refusal.to_string()));
         }
-        let taken = leases.take_over(&balancer).await;
-        taken.map_err(|error| Clean::new(&format!("{balancer} was not taken over: {error}")))?;
+        let taken = leases.take_over(&name).await;
+        taken.map_err(|error| Clean::new(&format!("{name} was not taken over: {error}")))?;
         self.handle.read_only(leases.read_only().await);
         Ok(Reply::TakenOver { from })
     }

@@ -8,7 +8,8 @@ use crate::model::effect::EffectKey;
 use crate::model::input::{Asked, Observation, Settled};
 use crate::model::world::Admin;
 use crate::model::{
-    Action, Effect, Entry, Event, Input, Outcome, Phase, Record, ReleaseId, RolloutId,
+    Action, Effect, Entry, Event, Input, Outcome, Phase, Placement, Record, ReleaseId, RolloutId,
+    RuntimeName,
 };
 use std::collections::VecDeque;
 use uuid::Uuid;
@@ -611,4 +612,54 @@ fn a_disk_that_stalls_for_a_moment_refuses_nobody_and_one_that_stays_away_does()
         assert_eq!(accepted, is_taken);
         bench.check_log();
     }
+}
+
+/// Whether the runtime is read when nothing but this asks for it.
+fn reads_after(bench: &mut Bench, event: Event) -> usize {
+    bench.started.clear();
+    bench.feed(event);
+    let is_read = |effect: &&Effect| matches!(effect, Effect::ReadRuntime { .. });
+    bench.started.iter().filter(is_read).count()
+}
+
+#[test]
+fn fault_055_a_hint_makes_a_reading_due_that_was_not_and_nothing_else() {
+    let mut bench = Bench::new(stage::stable());
+    let mine = bench.stage.placement();
+    let runtime = bench.stage.place().spec.runtimes[0].clone();
+    let hint = |runtime: &RuntimeName, placement: Option<&Placement>| Event::RuntimeHinted {
+        runtime: runtime.clone(),
+        placement: placement.cloned(),
+    };
+    let other: Placement = "other@prod".parse().expect("a placement");
+    let elsewhere: RuntimeName = "elsewhere".parse().expect("a name");
+    // In the middle between two polls of an engine at rest.
+    let rest = |bench: &mut Bench| {
+        bench.feed(hint(&runtime, None));
+        bench.pass_ms(1_000);
+        assert_eq!(reads_after(bench, Event::Wake), 0, "no poll is due");
+    };
+    rest(&mut bench);
+    assert_eq!(reads_after(&mut bench, hint(&runtime, Some(&mine))), 1);
+    // What comes again and again is read once, and once more after a rest.
+    for _ in 0..50 {
+        assert_eq!(reads_after(&mut bench, hint(&runtime, Some(&mine))), 0);
+    }
+    bench.pass_ms(STEP_MS);
+    assert_eq!(reads_after(&mut bench, Event::Wake), 0);
+    bench.started.clear();
+    bench.pass_ms(200);
+    let reads = bench.started.iter();
+    let reads = reads.filter(|effect| matches!(effect, Effect::ReadRuntime { .. }));
+    assert_eq!(
+        reads.count(),
+        1,
+        "what came during the first one is not forgotten"
+    );
+    rest(&mut bench);
+    assert_eq!(reads_after(&mut bench, hint(&runtime, None)), 1);
+    rest(&mut bench);
+    assert_eq!(reads_after(&mut bench, hint(&runtime, Some(&other))), 0);
+    assert_eq!(reads_after(&mut bench, hint(&elsewhere, None)), 0);
+    assert!(!bench.core.world.placements.contains_key(&other));
 }

@@ -8,6 +8,7 @@ fn holder(host: &str, boot: &str, engine: &str) -> Holder {
         user: "ada".into(),
         engine: engine.to_owned(),
         pid: 7,
+        process: None,
         since_ms: 1_700_000_000_000,
     }
 }

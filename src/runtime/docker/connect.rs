@@ -298,7 +298,7 @@ where
 }
 
 /// What people call the place, with the mend.
-fn words(endpoint: &Endpoint) -> String {
+pub fn words(endpoint: &Endpoint) -> String {
     match endpoint {
         Endpoint::Unix(path) => format!("Docker's socket {}", path.display()),
         Endpoint::Tcp(address, _) => format!("Docker at {address}"),

@@ -10,10 +10,12 @@ use std::net::SocketAddr;
 
 /// The release's id.
 pub const RELEASE: &str = "wheelhouse.release";
-const SERVICE: &str = "wheelhouse.service";
-const ENVIRONMENT: &str = "wheelhouse.environment";
+pub const SERVICE: &str = "wheelhouse.service";
+pub const ENVIRONMENT: &str = "wheelhouse.environment";
 const SERVER: &str = "wheelhouse.server";
 const EFFECT: &str = "wheelhouse.effect";
+/// The number of the rollout that began it, for people; containers of older versions have none.
+const ROLLOUT: &str = "wheelhouse.rollout";
 const ADDRESS: &str = "wheelhouse.address";
 const SHAPE: &str = "wheelhouse.shape";
 /// How the name of a container begins that is kept as evidence only; its end is when, in seconds.
@@ -59,20 +61,26 @@ pub fn of(start: &Start, workload: &Workload) -> Vec<(String, String)> {
         (ADDRESS, start.address.to_string()),
         (SHAPE, shape.unwrap_or_default()),
     ];
+    let rollout = start.rollout.map(|number| (ROLLOUT, number.0.to_string()));
     labels
         .into_iter()
+        .chain(rollout)
         .map(|(name, value)| (name.to_owned(), value))
         .collect()
 }
 
-/// Reads a container's labels; `None` when it is not ours.
-pub fn read(labels: &HashMap<String, String>) -> Option<Known> {
-    let placement = Placement {
+/// Whose container one is, by its labels.
+pub fn whose(labels: &HashMap<String, String>) -> Option<Placement> {
+    Some(Placement {
         service: labels.get(SERVICE)?.parse().ok()?,
         environment: labels.get(ENVIRONMENT)?.parse().ok()?,
-    };
+    })
+}
+
+/// Reads a container's labels; `None` when it is not ours.
+pub fn read(labels: &HashMap<String, String>) -> Option<Known> {
     Some(Known {
-        placement,
+        placement: whose(labels)?,
         server: labels.get(SERVER)?.parse().ok()?,
         release: ReleaseId(labels.get(RELEASE)?.parse().ok()?),
         address: labels.get(ADDRESS).and_then(|text| text.parse().ok()),
@@ -112,6 +120,7 @@ pub fn evidence_since_s(name: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::RolloutNumber;
 
     #[test]
     fn evidence_is_known_by_its_name() {
@@ -125,6 +134,35 @@ mod tests {
             evidence_since_s("/wheelhouse-shop-dev-web1-0123456789ab"),
             None
         );
+    }
+
+    #[test]
+    fn the_rollout_is_told_where_one_was_open_and_needed_by_nobody() {
+        let mut start = Start {
+            id: 7,
+            placement: "shop@test".parse().expect("a placement"),
+            server: "web1".parse().expect("a name"),
+            address: "127.0.0.1:1".parse().expect("an address"),
+            release: ReleaseId(uuid::Uuid::from_u128(1)),
+            workload: Workload {
+                command: Vec::new(),
+                env: BTreeMap::new(),
+                directory: None,
+                stop_grace_ms: 0,
+                container: None,
+            },
+            keep_running: false,
+            rollout: None,
+        };
+        let labels =
+            |start: &Start| -> HashMap<_, _> { of(start, &start.workload).into_iter().collect() };
+        let before = labels(&start);
+        start.rollout = Some(RolloutNumber(1_841));
+        let with = labels(&start);
+        assert_eq!(before.get(ROLLOUT), None);
+        assert_eq!(with.get(ROLLOUT).map(String::as_str), Some("1841"));
+        assert!(read(&before).is_some());
+        assert_eq!(read(&before), read(&with), "an older container is ours too");
     }
 
     #[test]
