@@ -9,7 +9,9 @@ use crate::model::effect::ServerSetting;
 use crate::model::metrics::{MetricsQuestion, MetricsReading};
 use crate::model::service::{Backend, HealthCheck, SmokeTest, Workload};
 use crate::model::world::{BalancerReading, Evidence, RuntimeReading, SmokeResult};
-use crate::model::{Clean, EffectId, Outcome, Placement, ReleaseId, ServerName, ServiceSpec};
+use crate::model::{
+    Clean, EffectId, Outcome, Placement, ReleaseId, ServerName, ServiceSpec, Stock,
+};
 use std::future::Future;
 use std::net::SocketAddr;
 
@@ -168,6 +170,10 @@ pub trait Runtime: Send + Sync {
         workload: &Workload,
         servers: &[(ServerName, SocketAddr)],
     ) -> impl Future<Output = Result<RuntimeLook, ReadError>> + Send;
+
+    /// Finds out whether a release could still be begun here: whether its image or program is on
+    /// the host, else whether its registry has it. Changes nothing, within 15 s of its own.
+    fn stock(&self, workload: &Workload) -> impl Future<Output = Stock> + Send;
 
     /// Reads an instance's output from a position on.
     ///

@@ -9,8 +9,8 @@ use crate::model::service::{Release, ServiceSpec, Workload};
 use crate::model::strategy::{Rolling, Slots, Strategy};
 use crate::model::world::{BalancerView, RuntimeView};
 use crate::model::{
-    BalancerName, Clean, Entry, PlacementState, ReleaseId, RequestId, Rollout, RolloutKind,
-    RolloutNumber, State, Version, World,
+    BalancerName, Checks, Clean, Entry, PlacementState, ReleaseId, RequestId, Rollout, RolloutKind,
+    RolloutNumber, State, Urgency, Version, World,
 };
 
 /// What is to be deployed.
@@ -51,6 +51,7 @@ pub(super) fn deploy(state: &State, world: &World, asked: &Asked, wanted: Wanted
         version: version.clone(),
         workload: pinned(spec, version, world)?,
         config_hash: spec.config_hash.clone(),
+        checks: Some(Box::new(Checks::of(spec))),
         created_ms: world.now_ms,
     };
     Ok(vec![Entry::RolloutStarted {
@@ -62,6 +63,7 @@ pub(super) fn deploy(state: &State, world: &World, asked: &Asked, wanted: Wanted
         spec: Box::new(spec.clone()),
         reason: wanted.reason,
         request_id: wanted.request_id.cloned(),
+        urgency: Urgency::Ordinary,
     }])
 }
 
@@ -202,18 +204,36 @@ fn check_count(spec: &ServiceSpec, need: u32) -> Result<(), Refusal> {
     }
 }
 
-/// A batch needs a server beside those in use, or leave for an instance to be missing.
+/// A batch needs servers beside those in use, or leave for instances to be missing.
 fn check_batches(spec: &ServiceSpec, settings: Rolling) -> Result<(), Refusal> {
     let room = spec.servers.len().saturating_sub(spec.instances as usize);
     check_count(spec, spec.instances)?;
     let surge = room.min(settings.max_surge as usize);
-    match surge == 0 && settings.max_unavailable == 0 {
-        true => Err(impossible(format!(
+    let needed = settings.beside(spec.instances) as usize;
+    match needed > surge {
+        true if surge == 0 && settings.max_unavailable == 0 => Err(impossible(format!(
             "all {} servers are in use and rolling.max_unavailable is 0; \
              add a server or set rolling.max_unavailable = 1",
             spec.servers.len()
         ))),
+        true => Err(impossible(format!(
+            "a batch of {} needs {needed} servers beside the {} instances, but only {surge} can be \
+             used ({} servers, rolling.surge {}); lower rolling.batch, add servers or raise \
+             rolling.max_unavailable",
+            settings.batch,
+            spec.instances,
+            spec.servers.len(),
+            settings.max_surge
+        ))),
         false => Ok(()),
+    }
+}
+
+/// Where both sets fit, a rollback stands beside the old one and replaces no batches.
+fn check_batches_back(spec: &ServiceSpec, settings: Rolling) -> Result<(), Refusal> {
+    match spec.servers.len() >= 2 * spec.instances as usize {
+        true => Ok(()),
+        false => check_batches(spec, settings),
     }
 }
 
@@ -310,14 +330,31 @@ fn check_shares(
     Ok(())
 }
 
+/// Where a rollback is to go.
+pub(super) struct WayBack<'a> {
+    pub(super) spec: &'a ServiceSpec,
+    pub(super) to: Option<&'a Version>,
+    pub(super) reason: Option<Clean>,
+    pub(super) urgency: Urgency,
+}
+
 pub(super) fn go_back(
     state: &State,
     world: &World,
     asked: &Asked,
-    spec: &ServiceSpec,
-    to: Option<&Version>,
-    reason: Option<Clean>,
+    wanted: WayBack<'_>,
 ) -> Decision {
+    let WayBack {
+        spec,
+        to,
+        reason,
+        urgency,
+    } = wanted;
+    if urgency == Urgency::Emergency && reason.is_none() {
+        return Err(impossible(
+            "an emergency rollback needs its reason in the record; say it with --reason",
+        ));
+    }
     let look = Look::at(state, world, &spec.placement).ok_or_else(|| nothing_before(spec))?;
     let place = look.place;
     if let Some(rollout) = &place.rollout {
@@ -337,7 +374,7 @@ pub(super) fn go_back(
     check_servers(spec, Some(place))?;
     let there = place.servers_of(target).count();
     match &spec.strategy {
-        Strategy::Rolling(settings) => check_batches(spec, *settings)?,
+        Strategy::Rolling(settings) => check_batches_back(spec, *settings)?,
         Strategy::Recreate(_) => check_count(spec, spec.instances)?,
         Strategy::Canary | Strategy::BlueGreen(_) => {
             check_room(spec, Some(place), (spec.instances as usize).max(there))?;
@@ -352,6 +389,7 @@ pub(super) fn go_back(
         spec: Box::new(spec.clone()),
         reason,
         request_id: None,
+        urgency,
     }])
 }
 

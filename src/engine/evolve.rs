@@ -8,7 +8,7 @@ use crate::model::state::{
 };
 use crate::model::{
     Actor, Clean, Entry, Phase, PlacementState, Record, ReleaseId, Rollout, RolloutId, RolloutKind,
-    RolloutNumber, ServerName, State, Status, Strategy,
+    RolloutNumber, ServerName, State, Status, Strategy, Urgency,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,6 +32,7 @@ pub fn evolve(state: &mut State, record: &Record) {
             spec,
             reason: _,
             request_id,
+            urgency,
         } => {
             state.rollouts = state.rollouts.max(number.0);
             if let Some(id) = request_id {
@@ -49,6 +50,7 @@ pub fn evolve(state: &mut State, record: &Record) {
                 number: *number,
                 kind: *rollout,
                 from: *from,
+                urgency: *urgency,
             };
             start(state, record, begun, release, spec);
         }
@@ -87,6 +89,7 @@ struct Begun {
     number: RolloutNumber,
     kind: RolloutKind,
     from: Option<ReleaseId>,
+    urgency: Urgency,
 }
 
 fn start(state: &mut State, record: &Record, begun: Begun, release: &Release, spec: &ServiceSpec) {
@@ -115,6 +118,7 @@ fn start(state: &mut State, record: &Record, begun: Begun, release: &Release, sp
         verdict: None,
         smoke: None,
         had_traffic: false,
+        urgency: begun.urgency,
         outage: None,
     });
 }

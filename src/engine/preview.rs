@@ -10,7 +10,7 @@ use crate::model::world::{
     BalancerReading, InstanceView, RuntimeReading, ServerView, SmokeReport, SmokeResult,
 };
 use crate::model::{
-    Actor, Entry, Event, Input, Outcome, Phase, Placement, Record, Refusal, State, World,
+    Actor, Entry, Event, Input, Outcome, Phase, Placement, Record, Refusal, State, Stock, World,
 };
 
 /// How far a rehearsal goes.
@@ -216,6 +216,15 @@ impl Stage {
                 server: server.clone(),
                 release: *release,
                 reading: Ok(None),
+            },
+            Effect::ReadStock {
+                placement,
+                runtime,
+                releases,
+            } => Observation::Stock {
+                placement: placement.clone(),
+                runtime: runtime.clone(),
+                found: releases.iter().map(|(id, _)| (*id, Stock::Here)).collect(),
             },
             Effect::WakeAt { .. } => unreachable!("invariant: timers have no key"),
         }

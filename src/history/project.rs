@@ -112,6 +112,7 @@ impl Open {
                 spec,
                 reason,
                 request_id: _,
+                urgency: _,
             } => {
                 let row = Row {
                     shown: started(record, (*id, *number), release, spec),
