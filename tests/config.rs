@@ -376,11 +376,11 @@ fn keys_that_no_strategy_of_the_service_uses_are_warnings() {
         let warnings = loaded(&format!("{SERVICE}{more}")).warnings;
         warnings.into_iter().map(|warning| warning.key).collect()
     };
-    let rolling = "[service.web.rolling]\nbatch = 2\n";
+    let rolling = "[service.web.rolling]\nbatch = 1\n";
     assert_eq!(warned(rolling), ["service.web.rolling"]);
     let used = format!("strategy = \"rolling\"\n{rolling}");
     assert_eq!(warned(&used), <[String; 0]>::default());
-    let shared = "[rolling]\nbatch = 2\n";
+    let shared = "[rolling]\nbatch = 1\n";
     assert_eq!(
         warned(shared),
         <[String; 0]>::default(),
@@ -408,8 +408,12 @@ fn where_a_worker_would_listen_is_a_warning() {
 fn a_worker_that_a_command_finds_healthy_need_not_listen() {
     let text = include_str!("configs/valid/worker.toml");
     let deaf = text.replace(", \"{port}\"", "");
-    let with =
-        |health: &str| loaded(&format!("{deaf}\n[service.worker.health]\n{health}\n")).warnings;
+    let with = |health: &str| {
+        loaded(&format!(
+            "{deaf}\n[service.worker.health]\nkind = \"command\"\n{health}\n"
+        ))
+        .warnings
+    };
     assert!(with("command = [\"./healthy\"]").is_empty());
     let told = with("command = [\"./healthy\", \"{address}\"]");
     assert_eq!(told.len(), 1, "{told:?}");

@@ -268,28 +268,35 @@ async fn call<P: Peers>(peers: &P, effect: &Effect) -> Ended {
             };
             (Outcome::Applied, Some(seen))
         }
-        Effect::ReadStock {
-            placement,
-            runtime,
-            releases,
-        } => {
-            let ask = async |(release, workload): &(ReleaseId, Workload)| {
-                let stock = match peers.runtime(runtime) {
-                    Some(peer) => peer.stock(workload).await,
-                    None => Stock::unknown(unknown_peer("runtime", runtime.as_str()).0.as_str()),
-                };
-                (*release, stock)
-            };
-            let found = futures::future::join_all(releases.iter().map(ask)).await;
-            let seen = Observation::Stock {
-                placement: placement.clone(),
-                runtime: runtime.clone(),
-                found: found.into_iter().collect(),
-            };
-            (Outcome::Applied, Some(seen))
-        }
+        Effect::ReadStock { .. } => stock(peers, effect).await,
         Effect::WakeAt { .. } => (Outcome::Applied, None),
     }
+}
+
+/// Asks for every release at once.
+async fn stock<P: Peers>(peers: &P, effect: &Effect) -> Ended {
+    let Effect::ReadStock {
+        placement,
+        runtime,
+        releases,
+    } = effect
+    else {
+        return (Outcome::Applied, None);
+    };
+    let ask = async |(release, workload): &(ReleaseId, Workload)| {
+        let stock = match peers.runtime(runtime) {
+            Some(peer) => peer.stock(workload).await,
+            None => Stock::unknown(unknown_peer("runtime", runtime.as_str()).0.as_str()),
+        };
+        (*release, stock)
+    };
+    let found = futures::future::join_all(releases.iter().map(ask)).await;
+    let seen = Observation::Stock {
+        placement: placement.clone(),
+        runtime: runtime.clone(),
+        found: found.into_iter().collect(),
+    };
+    (Outcome::Applied, Some(seen))
 }
 
 async fn instance<P: Peers>(peers: &P, effect: &Effect) -> Ended {

@@ -346,7 +346,9 @@ fn how_ready_each_version_is_is_said_where_the_hosts_were_asked() {
     let versions = &mut place(&mut snapshot).ready;
     versions[1].hosts = vec![host("app1", pull()), host("app2", pull())];
     versions[2].hosts = vec![host("app1", Stock::Here), host("app2", gone())];
-    let screen = Scene::of(snapshot, (200, 60)).text((200, 60));
+    let mut scene = Scene::of(snapshot, (200, 60));
+    scene.press(Key::Char('z'));
+    let screen = scene.text((200, 60));
     let words: Vec<_> = screen.split_whitespace().collect();
     let screen = words.join(" ");
     for text in ["v0-rc pull 142 MB", "app2 gone"] {

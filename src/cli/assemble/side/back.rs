@@ -46,3 +46,34 @@ fn stands(view: &PlacementView, number: RolloutNumber) -> bool {
     let mut stable = view.instances.iter().filter(|row| row.role == Role::Stable);
     stable.any(|row| row.rollout == Some(number))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::tests::stage::{Stage, spec, stable_with};
+    use crate::view;
+
+    #[track_caller]
+    fn which(stage: &Stage, id: &str) -> bool {
+        let view = view::placements(&stage.state, &stage.world, &[]).remove(0);
+        runs(&view, id.parse().expect("a rollout"))
+    }
+
+    #[test]
+    fn only_what_is_open_or_has_the_traffic_is_taken_back() {
+        let mut stage = stable_with(spec());
+        assert!(which(&stage, "#1") && !which(&stage, "#2"));
+        stage.deploy("v2");
+        stage.until("the first soak", Stage::is_soaking);
+        let id = stage.rollout().id.to_string();
+        assert!(which(&stage, "#2") && which(&stage, &id) && !which(&stage, "#1"));
+        stage.until("v2 is verified", |stage| !stage.is_open());
+        assert!(which(&stage, "#2") && which(&stage, &id) && !which(&stage, "#1"));
+        stage.deploy("v3");
+        stage.until("the first soak", Stage::is_soaking);
+        stage.abort().expect("it is taken");
+        stage.until("the end", |stage| !stage.is_open());
+        assert!(!which(&stage, "#3"), "it was taken back already");
+        assert!(which(&stage, "#2"), "what it brought has the traffic still");
+    }
+}
