@@ -36,6 +36,7 @@ mod size;
 pub mod slots;
 pub(crate) mod sources;
 pub(crate) mod steps;
+mod stock;
 mod traffic;
 
 pub use decide::{decide, refusal_entry};

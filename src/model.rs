@@ -9,6 +9,7 @@
 
 #![deny(clippy::disallowed_methods)]
 
+pub mod checks;
 pub mod command;
 pub mod container;
 pub mod effect;
@@ -22,12 +23,14 @@ pub mod role;
 pub mod secret;
 pub mod service;
 pub mod state;
+pub mod stock;
 pub mod strategy;
 pub mod text;
 pub mod verdict;
 pub mod world;
 
-pub use command::{Command, PromoteTo, Refusal};
+pub use checks::Checks;
+pub use command::{Command, PromoteTo, Refusal, Urgency};
 pub use effect::{Action, Effect, EffectKey, ServerSetting};
 pub use entry::{Actor, Entry, Record};
 pub use ids::{
@@ -39,6 +42,7 @@ pub use log_address::LogAddress;
 pub use role::{Grant, Identity, Role, Roles};
 pub use service::{Release, ServiceSpec, Step};
 pub use state::{Phase, PlacementState, Rollout, RolloutKind, State, Status};
+pub use stock::Stock;
 pub use strategy::{Slot, Slots, Strategy};
 pub use text::Clean;
 pub use verdict::{Verdict, VerdictClass};

@@ -10,7 +10,7 @@ use crate::model::metrics::{MetricsQuestion, MetricsReading};
 use crate::model::service::{Backend, HealthCheck, SmokeTest, Workload};
 use crate::model::world::{BalancerReading, Evidence, RuntimeReading, SmokeResult};
 use crate::model::{
-    Clean, EffectId, Outcome, Placement, ReleaseId, RolloutNumber, ServerName, ServiceSpec,
+    Clean, EffectId, Outcome, Placement, ReleaseId, RolloutNumber, ServerName, ServiceSpec, Stock,
 };
 use std::future::Future;
 use std::net::SocketAddr;
@@ -184,6 +184,10 @@ pub trait Runtime: Send + Sync {
     ) -> impl Future<Output = ()> + Send {
         std::future::pending()
     }
+
+    /// Finds out whether a release could still be begun here: whether its image or program is on
+    /// the host, else whether its registry has it. Changes nothing, within 15 s of its own.
+    fn stock(&self, workload: &Workload) -> impl Future<Output = Stock> + Send;
 
     /// Reads an instance's output from a position on.
     ///

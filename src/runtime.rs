@@ -5,7 +5,7 @@ pub mod host;
 
 use crate::model::service::Workload;
 use crate::model::world::{Evidence, RuntimeReading};
-use crate::model::{Placement, ReleaseId, ServerName};
+use crate::model::{Placement, ReleaseId, ServerName, Stock};
 use crate::ports::{self, LogPage, ReadError, RuntimeLook, Start, Stop, Written};
 use std::net::SocketAddr;
 
@@ -68,6 +68,13 @@ impl ports::Runtime for Runtime {
         match self {
             Self::Host(host) => host.watch(tell).await,
             Self::Docker(docker) => docker.watch(tell).await,
+        }
+    }
+
+    async fn stock(&self, workload: &Workload) -> Stock {
+        match self {
+            Self::Host(host) => host.stock(workload).await,
+            Self::Docker(docker) => docker.stock(workload).await,
         }
     }
 

@@ -328,13 +328,14 @@ fn rolling_needs_no_second_set_of_servers() {
     let text = include_str!("configs/valid/rolling.toml");
     let dev = Rolling {
         batch: 2,
+        max_surge: 2,
         min_healthy_ms: 20_000,
         first_watch_ms: Some(300_000),
         pause_after_first: true,
         ..defaults::rolling()
     };
     let prod = Rolling {
-        max_unavailable: 1,
+        max_unavailable: 2,
         max_surge: 0,
         progress_deadline_ms: 3_600_000,
         ..dev
@@ -375,11 +376,11 @@ fn keys_that_no_strategy_of_the_service_uses_are_warnings() {
         let warnings = loaded(&format!("{SERVICE}{more}")).warnings;
         warnings.into_iter().map(|warning| warning.key).collect()
     };
-    let rolling = "[service.web.rolling]\nbatch = 2\n";
+    let rolling = "[service.web.rolling]\nbatch = 1\n";
     assert_eq!(warned(rolling), ["service.web.rolling"]);
     let used = format!("strategy = \"rolling\"\n{rolling}");
     assert_eq!(warned(&used), <[String; 0]>::default());
-    let shared = "[rolling]\nbatch = 2\n";
+    let shared = "[rolling]\nbatch = 1\n";
     assert_eq!(
         warned(shared),
         <[String; 0]>::default(),
@@ -401,6 +402,27 @@ fn where_a_worker_would_listen_is_a_warning() {
     let warnings = loaded(&text).warnings;
     assert_eq!(warnings.len(), 1);
     assert_eq!(warnings[0].key, "service.worker.listen");
+}
+
+#[test]
+fn a_worker_that_a_command_finds_healthy_need_not_listen() {
+    let text = include_str!("configs/valid/worker.toml");
+    let deaf = text.replace(", \"{port}\"", "");
+    let with = |health: &str| {
+        loaded(&format!(
+            "{deaf}\n[service.worker.health]\nkind = \"command\"\n{health}\n"
+        ))
+        .warnings
+    };
+    assert!(with("command = [\"./healthy\"]").is_empty());
+    let told = with("command = [\"./healthy\", \"{address}\"]");
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0].key, "service.worker.command");
+    assert_eq!(
+        loaded(&deaf).warnings.len(),
+        1,
+        "a probe over HTTP connects"
+    );
 }
 
 // ---- Checks ----

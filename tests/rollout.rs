@@ -22,6 +22,8 @@ mod stage;
 #[path = "rollout/terminal.rs"]
 mod terminal;
 
+#[path = "rollout/back.rs"]
+mod back;
 #[path = "rollout/balancers.rs"]
 mod balancers;
 #[path = "rollout/deaths.rs"]

@@ -377,6 +377,10 @@ impl Runtime for MadeUp {
         Ok(RuntimeLook::default())
     }
 
+    async fn stock(&self, _: &Workload) -> wheelhouse::model::Stock {
+        wheelhouse::model::Stock::Here
+    }
+
     async fn logs(&self, _: &Placement, _: &ServerName, _: u64) -> Result<LogPage, ReadError> {
         Ok(LogPage::default())
     }

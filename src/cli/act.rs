@@ -10,7 +10,7 @@ use super::{print, wait};
 use crate::link::Client;
 use crate::link::wire::{CommandRequest, Reply, Request};
 use crate::model::command::{Answer, PromoteTo};
-use crate::model::{Clean, EnvName, Placement, RolloutNumber, ServiceName, Version};
+use crate::model::{Clean, EnvName, Placement, RolloutNumber, ServiceName, Urgency, Version};
 use crate::view::{Preview, Tier};
 use clap::Args;
 use std::time::Duration;
@@ -126,6 +126,14 @@ pub(super) struct RollbackArgs {
     /// To this version; the previous verified one when absent
     #[arg(long, value_name = "VERSION")]
     to: Option<Version>,
+    /// One passed probe makes an instance up, instead of health.successes in a row; needs --reason
+    ///
+    /// That is all it skips: no rollback makes smoke tests, soaks, waits for the judge or for a
+    /// minimum healthy time. It is recorded and read back like any other, every instance is verified
+    /// up before traffic moves, and nothing is stopped that is not proven idle. Where a rollout is
+    /// open, it aborts that, which has nothing to skip.
+    #[arg(long, requires = "reason")]
+    emergency: bool,
     #[command(flatten)]
     why: Why,
 }
@@ -177,11 +185,16 @@ pub(super) async fn abort(context: &Context, args: ActArgs) -> Ended {
 
 pub(super) async fn rollback(context: &Context, args: RollbackArgs) -> Ended {
     let (to, reason) = (args.to, args.why.reason());
+    let urgency = match args.emergency {
+        true => Urgency::Emergency,
+        false => Urgency::Ordinary,
+    };
     carry_out(context, args.target, None, |placement, _| {
         CommandRequest::Rollback {
             placement,
             to: to.clone(),
             reason: reason.clone(),
+            urgency,
         }
     })
     .await

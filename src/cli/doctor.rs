@@ -5,6 +5,7 @@
 //! nothing is bad, 69 where something cannot be reached, else 3: a deploy would be refused, or
 //! should be.
 
+mod back;
 mod engine;
 mod finding;
 mod peers;
@@ -34,6 +35,7 @@ pub(super) async fn run(context: &Context) -> Ended {
     all.extend(engine::check(context, &loaded).await);
     all.extend(encryption(&loaded.config));
     let world = World::new(&loaded.config, state_dir)?;
+    let recorded = back::recorded(state_dir);
     for spec in loaded.config.specs() {
         all.push(judging(spec));
         all.extend(scrapes(spec));
@@ -43,6 +45,9 @@ pub(super) async fn run(context: &Context) -> Ended {
         all.extend(time::of_an_instance(spec, &instances).await);
         all.extend(peers::balancers(&loaded.config, &world, spec).await);
         all.extend(peers::metrics(&world, spec).await);
+        if let Some(state) = &recorded {
+            all.extend(back::check(&world, spec, state).await);
+        }
     }
     report(context, &all);
     Ok(exit(&all))

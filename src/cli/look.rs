@@ -1,5 +1,7 @@
 //! `status` and `watch`: what is, and what happens.
 
+mod plain;
+
 use super::context::{Context, ask, unexpected};
 use super::exit::{Ended, Exit, Failure};
 use super::print;
@@ -164,10 +166,17 @@ fn print_placement(snapshot: &Snapshot, view: &PlacementView) {
             last.because
         ));
     }
+    if let Some(slots) = &view.slots {
+        plain::slots(slots)
+            .iter()
+            .for_each(|line| print::line(line));
+    }
     view.instances.iter().for_each(print_instance);
     if let Some(back) = &view.rollback {
         print::line(&format!("  rollback: {} {}", back.version, back.readiness));
     }
+    let earlier = view.ready.iter().flat_map(plain::earlier);
+    earlier.for_each(|line| print::line(&line));
 }
 
 fn print_rollout(now_ms: u64, rollout: &RolloutView) {
@@ -203,6 +212,9 @@ fn print_rollout(now_ms: u64, rollout: &RolloutView) {
         rollout.verdict.word(),
         rollout.because
     ));
+    if let Some(outage) = rollout.outage {
+        print::line(&plain::outage(outage, now_ms));
+    }
     if let Some(hold) = &rollout.hold {
         print::line(&format!("  HELD: {}", hold.text));
     }

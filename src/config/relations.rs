@@ -10,7 +10,7 @@ use super::service::{Instances, ServiceText, instance_ip};
 use super::suggest;
 use super::takeover::Kind;
 use super::world::BalancerSettings;
-use crate::model::service::Server;
+use crate::model::service::{CheckKind, Server};
 use crate::model::{Name, Placement, RuntimeName};
 use std::net::SocketAddr;
 
@@ -60,12 +60,32 @@ fn command(text: &ServiceText, problems: &Problems<'_>) {
     let Some(command) = &text.command else {
         return;
     };
+    if !must_listen(text) {
+        return;
+    }
     let mut words = command.value.iter().chain(text.variables.values());
     if !words.any(|word| OWN_MARKS.iter().any(|mark| word.contains(mark))) {
         let what = "no instance can tell where it is to listen";
         let mend = "put {port} or {address} into command or variables";
         problems.warning(&command.place, what, mend);
     }
+}
+
+/// Whether anything ever connects to an instance: a worker that a command of its own finds healthy
+/// need not listen, unless that command is told where.
+fn must_listen(text: &ServiceText) -> bool {
+    let checks = [&text.health.value.kind];
+    let mut checks = checks
+        .into_iter()
+        .chain(text.smoke.iter().map(|test| &test.kind));
+    text.has_traffic.value
+        || checks.any(|check| match check {
+            CheckKind::Command { command } => {
+                let told = |word: &String| word.contains("{port}") || word.contains("{address}");
+                command.iter().any(told)
+            }
+            CheckKind::Tcp | CheckKind::Http(_) => true,
+        })
 }
 
 /// Times that contradict each other.

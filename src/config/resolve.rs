@@ -230,6 +230,7 @@ impl Shared<'_> {
         relations::evidence(&text, self.problems);
         relations::canary_size(&text, instances, self.problems);
         text.takeover.keeps_some(instances, self.problems);
+        text.takeover.batch_fits(instances, self.problems);
         text.takeover.suits(&text.has_traffic, self.problems);
         let has_traffic = text.has_traffic.value;
         let behind: Vec<_> = env

@@ -77,6 +77,8 @@ pub(super) struct BlueGreenText {
 /// Rolling as read.
 pub(super) struct RollingText {
     settings: Rolling,
+    /// Where the size of a batch is written.
+    batch: Option<Place>,
     /// Where the number that may be missing is written.
     max_unavailable: Option<Place>,
 }
@@ -159,6 +161,7 @@ pub(super) fn rolling(node: &Node, problems: &Problems<'_>) -> RollingText {
     }
     RollingText {
         settings,
+        batch: reader.node("batch").map(|node| node.place.clone()),
         max_unavailable: max_unavailable.map(|found: Located<u32>| found.place),
     }
 }
@@ -179,7 +182,8 @@ impl TakeoverText {
         match self.kind.value {
             Kind::Canary | Kind::BlueGreen => 2 * instances,
             Kind::Rolling if rolling.max_unavailable == 0 => instances + rolling.max_surge,
-            Kind::Rolling | Kind::Recreate => instances,
+            Kind::Rolling => instances + rolling.beside(instances),
+            Kind::Recreate => instances,
         }
     }
 
@@ -211,6 +215,28 @@ impl TakeoverText {
                 1 => "set it to 0, or strategy = \"recreate\"".to_owned(),
                 _ => format!("lower it to at most {}, or raise instances", instances - 1),
             };
+            problems.error(place, what, mend);
+        }
+    }
+
+    /// Whether a batch can be replaced while enough instances stay.
+    pub(super) fn batch_fits(&self, instances: u32, problems: &Problems<'_>) {
+        let rolling = &self.rolling.settings;
+        let (Kind::Rolling, Some(place)) = (self.kind.value, &self.rolling.batch) else {
+            return;
+        };
+        let at_once = rolling.max_surge.saturating_add(rolling.max_unavailable);
+        let (batch, surge) = (rolling.batch, rolling.max_surge);
+        if batch > instances {
+            let what = format!("{batch} is more than the service's {instances} instances");
+            problems.error(place, what, "lower it, or raise the service's instances");
+        } else if batch > at_once {
+            let what = format!(
+                "{batch} instances cannot be replaced together: {surge} may stand beside the old \
+                 ones and {} may be missing",
+                rolling.max_unavailable
+            );
+            let mend = format!("lower it to {at_once}, or raise surge or max_unavailable");
             problems.error(place, what, mend);
         }
     }

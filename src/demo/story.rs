@@ -249,6 +249,7 @@ async fn rollback(
             placement,
             to: None,
             reason: None,
+            urgency: crate::model::Urgency::Ordinary,
         })
         .await?;
     tell(&format!(

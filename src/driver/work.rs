@@ -3,11 +3,11 @@
 use crate::model::effect::EffectKey;
 use crate::model::input::{Event, Inspection, Observation, RuntimeInspection, Settled};
 use crate::model::metrics::MetricsReading;
-use crate::model::service::{Server, SmokeTest};
+use crate::model::service::{Server, SmokeTest, Workload};
 use crate::model::world::{BalancerReading, RuntimeReading, SmokeReport, SmokeResult};
 use crate::model::{
-    BalancerName, Clean, Effect, MetricsName, Outcome, Placement, RuntimeName, ServerName,
-    ServiceSpec, Version,
+    BalancerName, Clean, Effect, MetricsName, Outcome, Placement, ReleaseId, RuntimeName,
+    ServerName, ServiceSpec, Stock, Version,
 };
 use crate::ports::{
     Balancer, Metrics, NOTE, Probe, ReadError, Runtime, RuntimeLook, Start, Stop, Written,
@@ -278,8 +278,35 @@ async fn call<P: Peers>(peers: &P, effect: &Effect) -> Ended {
             };
             (Outcome::Applied, Some(seen))
         }
+        Effect::ReadStock { .. } => stock(peers, effect).await,
         Effect::WakeAt { .. } => (Outcome::Applied, None),
     }
+}
+
+/// Asks for every release at once.
+async fn stock<P: Peers>(peers: &P, effect: &Effect) -> Ended {
+    let Effect::ReadStock {
+        placement,
+        runtime,
+        releases,
+    } = effect
+    else {
+        return (Outcome::Applied, None);
+    };
+    let ask = async |(release, workload): &(ReleaseId, Workload)| {
+        let stock = match peers.runtime(runtime) {
+            Some(peer) => peer.stock(workload).await,
+            None => Stock::unknown(unknown_peer("runtime", runtime.as_str()).0.as_str()),
+        };
+        (*release, stock)
+    };
+    let found = futures::future::join_all(releases.iter().map(ask)).await;
+    let seen = Observation::Stock {
+        placement: placement.clone(),
+        runtime: runtime.clone(),
+        found: found.into_iter().collect(),
+    };
+    (Outcome::Applied, Some(seen))
 }
 
 async fn instance<P: Peers>(peers: &P, effect: &Effect) -> Ended {
@@ -530,6 +557,20 @@ fn too_late(effect: &Effect, limit: Duration) -> Ended {
             release: *release,
             reading: Err(why.clone()),
         }),
+        Effect::ReadStock {
+            placement,
+            runtime,
+            releases,
+        } => {
+            let unknown = |(release, _): &(ReleaseId, Workload)| {
+                (*release, Stock::Unknown { why: why.clone() })
+            };
+            Some(Observation::Stock {
+                placement: placement.clone(),
+                runtime: runtime.clone(),
+                found: releases.iter().map(unknown).collect(),
+            })
+        }
         _ => None,
     };
     (Outcome::Unknown { why }, seen)

@@ -1,6 +1,10 @@
-//! What begins a rollout: a deploy, or a rollback to a verified release; and what refuses it.
+//! What begins a rollout: a deploy here, a rollback in `back`; and what refuses it.
 
-use super::command::{Decision, abort, impossible};
+mod back;
+
+pub(super) use back::{WayBack, go_back};
+
+use super::command::{Decision, impossible};
 use super::look::Look;
 use super::{capacity, parts, shares, slots};
 use crate::model::command::Refusal;
@@ -9,8 +13,8 @@ use crate::model::service::{Release, ServiceSpec, Workload};
 use crate::model::strategy::{Rolling, Slots, Strategy};
 use crate::model::world::{BalancerView, RuntimeView};
 use crate::model::{
-    BalancerName, Clean, Entry, PlacementState, ReleaseId, RequestId, Rollout, RolloutKind,
-    RolloutNumber, State, Version, World,
+    BalancerName, Checks, Clean, Entry, PlacementState, ReleaseId, RequestId, RolloutKind,
+    RolloutNumber, State, Urgency, Version, World,
 };
 
 /// What is to be deployed.
@@ -73,6 +77,7 @@ fn begun(
         version: version.clone(),
         workload: pinned(spec, version, world)?,
         config_hash: spec.config_hash.clone(),
+        checks: Some(Box::new(Checks::of(spec))),
         created_ms: world.now_ms,
         part_of: part.map(|_| asked.release),
     };
@@ -86,6 +91,7 @@ fn begun(
         reason: wanted.reason.clone(),
         request_id: wanted.request_id.cloned(),
         led_by: part.map(|_| asked.rollout),
+        urgency: Urgency::Ordinary,
     })
 }
 
@@ -255,18 +261,36 @@ fn check_count(spec: &ServiceSpec, need: u32) -> Result<(), Refusal> {
     }
 }
 
-/// A batch needs a server beside those in use, or leave for an instance to be missing.
+/// A batch needs servers beside those in use, or leave for instances to be missing.
 fn check_batches(spec: &ServiceSpec, settings: Rolling) -> Result<(), Refusal> {
     let room = spec.servers.len().saturating_sub(spec.instances as usize);
     check_count(spec, spec.instances)?;
     let surge = room.min(settings.max_surge as usize);
-    match surge == 0 && settings.max_unavailable == 0 {
-        true => Err(impossible(format!(
+    let needed = settings.beside(spec.instances) as usize;
+    match needed > surge {
+        true if surge == 0 && settings.max_unavailable == 0 => Err(impossible(format!(
             "all {} servers are in use and rolling.max_unavailable is 0; \
              add a server or set rolling.max_unavailable = 1",
             spec.servers.len()
         ))),
+        true => Err(impossible(format!(
+            "a batch of {} needs {needed} servers beside the {} instances, but only {surge} can be \
+             used ({} servers, rolling.surge {}); lower rolling.batch, add servers or raise \
+             rolling.max_unavailable",
+            settings.batch,
+            spec.instances,
+            spec.servers.len(),
+            settings.max_surge
+        ))),
         false => Ok(()),
+    }
+}
+
+/// Where both sets fit, a rollback stands beside the old one and replaces no batches.
+fn check_batches_back(spec: &ServiceSpec, settings: Rolling) -> Result<(), Refusal> {
+    match spec.servers.len() >= 2 * spec.instances as usize {
+        true => Ok(()),
+        false => check_batches(spec, settings),
     }
 }
 
@@ -361,161 +385,4 @@ fn check_shares(
         }
     }
     Ok(())
-}
-
-pub(super) fn go_back(
-    state: &State,
-    world: &World,
-    asked: &Asked,
-    spec: &ServiceSpec,
-    to: Option<&Version>,
-    reason: Option<Clean>,
-) -> Decision {
-    let look = Look::at(state, world, &spec.placement).ok_or_else(|| nothing_before(spec))?;
-    let place = look.place;
-    if let Some(rollout) = &place.rollout {
-        return go_back_from_open(&look, rollout, to, reason);
-    }
-    let is_asked = |id: &ReleaseId| {
-        let release = place.releases.get(id);
-        to.is_none_or(|to| release.is_some_and(|release| release.version == *to))
-    };
-    let behind = parts::behind(&look).filter(is_asked);
-    if behind.is_none() {
-        parts::refuse_part(spec, "roll back")?;
-    }
-    let target = match to {
-        _ if let Some(behind) = behind => behind,
-        None => place.previous().ok_or_else(|| nothing_before(spec))?,
-        Some(version) => verified_as(place, version)?,
-    };
-    if Some(target) == place.stable() {
-        return Err(impossible("that version has the traffic already"));
-    }
-    let release = place
-        .releases
-        .get(&target)
-        .ok_or_else(|| nothing_before(spec))?;
-    let mut entries = vec![began_back(
-        state,
-        asked,
-        spec,
-        place,
-        release,
-        reason.clone(),
-    )?];
-    for spec in &spec.parts {
-        let Some(place) = state.placements.get(&spec.placement) else {
-            continue;
-        };
-        let with_target = |release: &&Release| release.part_of == Some(target);
-        let verified = place
-            .verified
-            .iter()
-            .filter_map(|id| place.releases.get(id));
-        let Some(release) = verified.rev().find(with_target) else {
-            continue;
-        };
-        if place.stable() == Some(release.id) {
-            continue;
-        }
-        refuse_open(spec, Some(place))?;
-        let n = u8::try_from(entries.len()).unwrap_or(u8::MAX);
-        let mut began = began_back(state, asked, spec, place, release, reason.clone())?;
-        if let Entry::RolloutStarted {
-            id, number, led_by, ..
-        } = &mut began
-        {
-            *id = asked.rollout.of_part(n);
-            number.0 += u64::from(n);
-            *led_by = Some(asked.rollout);
-        }
-        entries.push(began);
-    }
-    Ok(entries)
-}
-
-/// The beginning of a rollback to a release that was verified.
-fn began_back(
-    state: &State,
-    asked: &Asked,
-    spec: &ServiceSpec,
-    place: &PlacementState,
-    release: &Release,
-    reason: Option<Clean>,
-) -> Result<Entry, Refusal> {
-    check_servers(spec, Some(place))?;
-    let there = place.servers_of(release.id).count();
-    match &spec.strategy {
-        Strategy::Rolling(settings) => check_batches(spec, *settings)?,
-        Strategy::Recreate(_) => check_count(spec, spec.instances)?,
-        Strategy::Canary | Strategy::BlueGreen(_) => {
-            check_room(spec, Some(place), (spec.instances as usize).max(there))?;
-        }
-    }
-    Ok(Entry::RolloutStarted {
-        id: asked.rollout,
-        number: RolloutNumber(state.rollouts + 1),
-        rollout: RolloutKind::Rollback,
-        release: Box::new(release.clone()),
-        from: place.stable(),
-        spec: Box::new(spec.clone()),
-        reason,
-        request_id: None,
-        led_by: None,
-    })
-}
-
-/// While a rollout is open, going back to the last verified release is what abort does.
-fn go_back_from_open(
-    look: &Look<'_>,
-    rollout: &Rollout,
-    to: Option<&Version>,
-    reason: Option<Clean>,
-) -> Decision {
-    let stable = look
-        .place
-        .stable()
-        .and_then(|id| look.place.releases.get(&id));
-    let is_stable = |version: &Version| stable.is_some_and(|stable| stable.version == *version);
-    if to.is_none_or(is_stable) {
-        return Ok(abort(look, rollout, reason));
-    }
-    Err(Refusal::RolloutOpen {
-        placement: look.placement.clone(),
-        number: rollout.number,
-    })
-}
-
-fn nothing_before(spec: &ServiceSpec) -> Refusal {
-    impossible(format!(
-        "{} has no earlier verified version to go back to",
-        spec.placement
-    ))
-}
-
-fn verified_as(place: &PlacementState, version: &Version) -> Result<ReleaseId, Refusal> {
-    let is_it = |id: &&ReleaseId| {
-        place
-            .releases
-            .get(id)
-            .is_some_and(|release| release.version == *version)
-    };
-    place
-        .verified
-        .iter()
-        .rev()
-        .find(is_it)
-        .copied()
-        .ok_or_else(|| {
-            let known: Vec<_> = place
-                .verified
-                .iter()
-                .filter_map(|id| Some(place.releases.get(id)?.version.to_string()))
-                .collect();
-            impossible(format!(
-                "{version} was never verified here; verified: {}",
-                known.join(", ")
-            ))
-        })
 }

@@ -27,8 +27,19 @@ pub(super) fn decide(state: &State, world: &World, asked: &Asked) -> Decision {
             };
             begin::deploy(state, world, asked, wanted)
         }
-        Command::Rollback { spec, to, reason } => {
-            begin::go_back(state, world, asked, spec, to.as_ref(), reason.clone())
+        Command::Rollback {
+            spec,
+            to,
+            reason,
+            urgency,
+        } => {
+            let wanted = begin::WayBack {
+                spec,
+                to: to.as_ref(),
+                reason: reason.clone(),
+                urgency: *urgency,
+            };
+            begin::go_back(state, world, asked, &wanted)
         }
         Command::Promote {
             placement,

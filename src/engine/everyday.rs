@@ -8,7 +8,7 @@ use crate::model::service::{Release, ServiceSpec};
 use crate::model::strategy::Strategy;
 use crate::model::{
     Clean, Entry, Placement, Refusal, ReleaseId, RolloutKind, RolloutNumber, ServerName, State,
-    World,
+    Urgency, World,
 };
 
 /// Begins every instance of the stable release anew.
@@ -95,10 +95,14 @@ fn check_size(spec: &ServiceSpec, instances: u32) -> Result<(), Refusal> {
                 "each slot must hold them",
             )
         }
-        Strategy::Rolling(settings) if settings.max_unavailable == 0 => {
-            (servers.saturating_sub(1), "a batch needs one more")
-        }
-        Strategy::Rolling(_) | Strategy::Recreate(_) => (servers, "that is all there are"),
+        Strategy::Rolling(settings) => match settings.beside(instances) {
+            0 => (servers, "that is all there are"),
+            more => (
+                servers.saturating_sub(more),
+                "a batch needs servers beside them",
+            ),
+        },
+        Strategy::Recreate(_) => (servers, "that is all there are"),
     };
     match instances {
         0 => Err(impossible(
@@ -230,5 +234,6 @@ fn started(
         reason,
         request_id: None,
         led_by: None,
+        urgency: Urgency::Ordinary,
     }
 }

@@ -8,7 +8,7 @@ use crate::model::state::{
 };
 use crate::model::{
     Actor, Clean, Entry, Phase, PlacementState, Record, ReleaseId, Rollout, RolloutId, RolloutKind,
-    RolloutNumber, ServerName, State, Status, Strategy,
+    RolloutNumber, ServerName, State, Status, Strategy, Urgency,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,6 +33,7 @@ pub fn evolve(state: &mut State, record: &Record) {
             reason: _,
             request_id,
             led_by,
+            urgency,
         } => {
             state.rollouts = state.rollouts.max(number.0);
             if let Some(id) = request_id {
@@ -51,6 +52,7 @@ pub fn evolve(state: &mut State, record: &Record) {
                 kind: *rollout,
                 from: *from,
                 led_by: *led_by,
+                urgency: *urgency,
             };
             start(state, record, begun, release, spec);
         }
@@ -90,6 +92,7 @@ struct Begun {
     kind: RolloutKind,
     from: Option<ReleaseId>,
     led_by: Option<RolloutId>,
+    urgency: Urgency,
 }
 
 fn start(state: &mut State, record: &Record, begun: Begun, release: &Release, spec: &ServiceSpec) {
@@ -118,6 +121,7 @@ fn start(state: &mut State, record: &Record, begun: Begun, release: &Release, sp
         verdict: None,
         smoke: None,
         had_traffic: false,
+        urgency: begun.urgency,
         outage: None,
         led_by: begun.led_by,
     });

@@ -3,7 +3,7 @@
 use super::look::{Health, Look};
 use super::{slots, steps};
 use crate::model::state::{Instance, InstanceStatus};
-use crate::model::{Clean, Entry, ReleaseId, Rollout, RuntimeName, ServerName};
+use crate::model::{Clean, Entry, ReleaseId, Rollout, RuntimeName, ServerName, Urgency};
 use std::collections::BTreeMap;
 
 /// Records what became of instances that are being started or carry the new release.
@@ -37,13 +37,25 @@ fn up(look: &Look<'_>, server: &ServerName) -> Option<Entry> {
     let log = look.seen?.probes.get(server)?;
     // What a former instance of the same release passed there proves nothing.
     let passed = log.release == Some(release)
-        && log.passed_in_a_row_since(instance.since_ms) >= look.place.spec.health.successes;
+        && log.passed_in_a_row_since(instance.since_ms) >= successes(look, release);
     let runs = matches!(look.instance(server), Some(Some(view))
         if view.release == release && view.exited.is_none());
     (passed && runs).then(|| Entry::InstanceUp {
         placement: look.placement.clone(),
         server: server.clone(),
     })
+}
+
+/// Probes in a row that an instance must pass to be up. In an emergency one that says who it is has
+/// to do.
+fn successes(look: &Look<'_>, release: ReleaseId) -> u32 {
+    let rollout = look.place.rollout.as_ref();
+    let urgent = rollout
+        .is_some_and(|rollout| rollout.release == release && rollout.urgency == Urgency::Emergency);
+    match urgent {
+        true => 1,
+        false => look.place.health_of(release).successes,
+    }
 }
 
 fn failed(look: &Look<'_>, server: &ServerName, why: Clean) -> Entry {
@@ -74,7 +86,8 @@ pub(super) fn bring_up(
 ) -> Vec<Entry> {
     let release = rollout.release;
     if start_deadline_ms(look, rollout, need, since_ms) <= look.now_ms {
-        return give_up(look, rollout);
+        let limit_ms = look.place.health_of(release).start_timeout_ms;
+        return give_up(look, rollout, limit_ms);
     }
     let coming = look
         .place
@@ -91,18 +104,18 @@ pub(super) fn bring_up(
 /// Until when the release must be ready for traffic: once all its instances are up, the smoke run
 /// has its own time.
 fn start_deadline_ms(look: &Look<'_>, rollout: &Rollout, need: usize, since_ms: u64) -> u64 {
-    let spec = &look.place.spec;
-    let mine = look.place.servers_of(rollout.release);
+    let place = look.place;
+    let mine = place.servers_of(rollout.release);
     let up = mine.filter(|(_, instance)| instance.status == InstanceStatus::Up);
     let smoke_ms = match smokes(look, rollout) && up.count() >= need {
-        true => spec.smoke_timeout_ms,
+        true => place.smoke_timeout_ms_of(rollout.release),
         false => 0,
     };
-    since_ms + spec.health.start_timeout_ms + smoke_ms
+    since_ms + place.health_of(rollout.release).start_timeout_ms + smoke_ms
 }
 
-fn smokes(look: &Look<'_>, rollout: &Rollout) -> bool {
-    rollout.kind.is_judged() && !look.place.spec.smoke.is_empty()
+pub(super) fn smokes(look: &Look<'_>, rollout: &Rollout) -> bool {
+    rollout.kind.is_judged() && !look.place.smoke_of(rollout.release).is_empty()
 }
 
 /// Intends so many more instances of a release, fewer where servers are short.
@@ -156,16 +169,16 @@ fn spread<'a>(look: &Look<'a>, release: ReleaseId, missing: usize) -> Vec<&'a Se
 }
 
 /// Takes the rollout back for want of time, and with it what is still being started.
-pub(super) fn give_up(look: &Look<'_>, rollout: &Rollout) -> Vec<Entry> {
-    let cause = late(look, rollout);
-    let failed = given_up(look, rollout);
+pub(super) fn give_up(look: &Look<'_>, rollout: &Rollout, limit_ms: u64) -> Vec<Entry> {
+    let seconds = limit_ms / 1_000;
+    let cause = late(look, rollout, seconds);
+    let failed = given_up(look, rollout, seconds);
     failed.chain([steps::revert(look, &cause, None)]).collect()
 }
 
 /// Instances that had all the time there is. A verified release never fails for good.
-fn given_up<'a>(look: &Look<'a>, rollout: &Rollout) -> impl Iterator<Item = Entry> {
+fn given_up<'a>(look: &Look<'a>, rollout: &Rollout, seconds: u64) -> impl Iterator<Item = Entry> {
     let release = rollout.release;
-    let seconds = look.place.spec.health.start_timeout_ms / 1_000;
     let verified = look.place.verified.contains(&release);
     let starting = look
         .place
@@ -191,14 +204,13 @@ fn waits_for(look: &Look<'_>, server: &ServerName) -> Clean {
     waiting.or_else(trouble).unwrap_or_default()
 }
 
-fn late(look: &Look<'_>, rollout: &Rollout) -> String {
+fn late(look: &Look<'_>, rollout: &Rollout, seconds: u64) -> String {
     let waits: Vec<_> = look
         .place
         .servers_of(rollout.release)
         .filter(|(_, instance)| instance.status == InstanceStatus::Starting)
         .map(|(server, _)| format!("{server} {}", waits_for(look, server)))
         .collect();
-    let seconds = look.place.spec.health.start_timeout_ms / 1_000;
     match waits.is_empty() {
         true if smokes(look, rollout) && rollout.smoke.is_none() => {
             "the smoke tests did not end in time".to_owned()

@@ -221,7 +221,7 @@ impl<'a> Look<'a> {
         let Some(log) = probes.filter(|log| log.release == Some(instance.release)) else {
             return Health::Unknown;
         };
-        let check = &self.place.spec.health;
+        let check = self.place.health_of(instance.release);
         if log.failed_in_a_row() >= check.failures {
             return Health::Bad(log.trouble.clone().unwrap_or_default());
         }

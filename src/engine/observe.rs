@@ -110,6 +110,12 @@ pub fn distrust(world: &mut World, key: &EffectKey) {
                 view.tries += 1;
             }
         }
+        EffectKey::Stock(placement, runtime) => {
+            let now_ms = world.now_ms;
+            let place = world.placements.entry(placement.clone()).or_default();
+            let view = place.stock.entry(runtime.clone()).or_default();
+            view.tried_ms = now_ms;
+        }
         EffectKey::Probe(..) | EffectKey::Smoke(..) | EffectKey::Metrics(..) => {}
     }
 }
@@ -169,6 +175,16 @@ fn settle(world: &mut World, settled: &Settled, now_ms: u64) {
         }) => {
             let place = world.placements.entry(placement.clone()).or_default();
             see_evidence(place, server, *release, reading, now_ms);
+        }
+        Some(Observation::Stock {
+            placement,
+            runtime,
+            found,
+        }) => {
+            let place = world.placements.entry(placement.clone()).or_default();
+            let view = place.stock.entry(runtime.clone()).or_default();
+            view.tried_ms = now_ms;
+            view.found.clone_from(found);
         }
         None => distrust(world, &settled.key),
     }

@@ -4,6 +4,7 @@ use super::evidence;
 use super::look::{Health, Look};
 use super::shares;
 use super::sources;
+use super::stock;
 use super::traffic::{self, Write};
 use crate::model::effect::Effect;
 use crate::model::metrics::MetricsQuestion;
@@ -168,6 +169,9 @@ fn plan_reads(look: &Look<'_>, agenda: &mut Agenda) {
             hinted_ms.map_or(polled_ms, |at_ms| at_ms.min(polled_ms)),
             || read_runtime(look.placement, runtime),
         );
+        if let Some((at_ms, effect)) = stock::due(look, runtime) {
+            agenda.due(at_ms, || effect);
+        }
     }
 }
 
@@ -307,7 +311,7 @@ fn plan_probe(look: &Look<'_>, server: &ServerName, instance: &Instance, agenda:
     if view.release != instance.release || !begun {
         return;
     }
-    let check = &look.place.spec.health;
+    let check = look.place.health_of(instance.release);
     let interval_ms = match (&instance.status, &look.place.rollout) {
         (InstanceStatus::Starting, _) => check.interval_ms.min(PROBE_START_MS),
         (_, Some(_)) if look.health(server) == Health::Unknown => PROBE_START_MS,
@@ -336,7 +340,7 @@ fn plan_smoke(look: &Look<'_>, agenda: &mut Agenda) {
     let Some(rollout) = &look.place.rollout else {
         return;
     };
-    let tests = &look.place.spec.smoke;
+    let tests = look.place.smoke_of(rollout.release);
     let done = rollout.smoke.is_some()
         || look
             .seen
@@ -357,8 +361,8 @@ fn plan_smoke(look: &Look<'_>, agenda: &mut Agenda) {
         let effect = Effect::Smoke {
             placement: look.placement.clone(),
             rollout: rollout.id,
-            tests: tests.clone(),
-            limit_ms: look.place.spec.smoke_timeout_ms,
+            tests: tests.to_vec(),
+            limit_ms: look.place.smoke_timeout_ms_of(rollout.release),
             instances,
         };
         agenda.now(Direction::Safe, effect);

@@ -11,7 +11,7 @@ use crate::model::world::{
 };
 use crate::model::{
     Actor, Entry, Event, Input, Outcome, Phase, Placement, PlacementState, Record, Refusal, State,
-    World,
+    Stock, World,
 };
 
 /// How far a rehearsal goes.
@@ -218,6 +218,15 @@ impl Stage {
                 server: server.clone(),
                 release: *release,
                 reading: Ok(None),
+            },
+            Effect::ReadStock {
+                placement,
+                runtime,
+                releases,
+            } => Observation::Stock {
+                placement: placement.clone(),
+                runtime: runtime.clone(),
+                found: releases.iter().map(|(id, _)| (*id, Stock::Here)).collect(),
             },
             Effect::WakeAt { .. } => unreachable!("invariant: timers have no key"),
         }

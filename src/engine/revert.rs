@@ -21,7 +21,7 @@ pub(super) fn progress(look: &Look<'_>, rollout: &Rollout, since_ms: u64) -> Vec
 /// The end, once what was replaced is restored, or the time for it ran out.
 fn restored(look: &Look<'_>, rollout: &Rollout, since_ms: u64) -> Option<Entry> {
     let spec = &look.place.spec;
-    let deadline_ms = since_ms + spec.health.start_timeout_ms + spec.canary.drain_timeout_ms;
+    let deadline_ms = since_ms + start_timeout_ms(look, rollout) + spec.canary.drain_timeout_ms;
     let replaces = !spec.strategy.stands_beside();
     let missing = replaces && rollout.from.is_some_and(|from| !size::is_whole(look, from));
     let cause = match missing {
@@ -43,6 +43,12 @@ fn cause(rollout: &Rollout) -> Clean {
     }
 }
 
+/// What the release that gets the traffic back may take to come up.
+fn start_timeout_ms(look: &Look<'_>, rollout: &Rollout) -> u64 {
+    let release = rollout.from.unwrap_or(rollout.release);
+    look.place.health_of(release).start_timeout_ms
+}
+
 /// Whether the way back is intended (`None`: not yet) and every balancer shows it.
 fn settled_back(look: &Look<'_>) -> Option<bool> {
     let intent = look.place.weight.as_ref();
@@ -57,7 +63,7 @@ fn settled_back(look: &Look<'_>) -> Option<bool> {
 /// request: stable gets its start timeout to come up, unless both may never run together. Where both are down, or nobody knows,
 /// it is lowered at once.
 pub(super) fn lower(look: &Look<'_>, rollout: &Rollout, since_ms: u64) -> Option<Entry> {
-    let deadline_ms = since_ms + look.place.spec.health.start_timeout_ms;
+    let deadline_ms = since_ms + start_timeout_ms(look, rollout);
     let stable_down = rollout.from.is_some_and(|from| !look.can_serve(from));
     let intended = f64::from(look.place.share(rollout.release));
     let observed = look.highest_applied_percent(rollout.release);

@@ -33,6 +33,8 @@ pub fn settings(look: &Look<'_>) -> Rolling {
     }
     let alone = matches!(spec.strategy, Strategy::Recreate(_));
     let room = !alone && has_room(look);
+    let health = look.place.stable().map(|id| look.place.health_of(id));
+    let start_ms = health.unwrap_or(&spec.health).start_timeout_ms;
     Rolling {
         batch: 1,
         max_unavailable: u32::from(!room),
@@ -40,7 +42,7 @@ pub fn settings(look: &Look<'_>) -> Rolling {
         min_healthy_ms: 0,
         first_watch_ms: None,
         pause_after_first: false,
-        progress_deadline_ms: spec.health.start_timeout_ms + spec.canary.drain_timeout_ms,
+        progress_deadline_ms: start_ms + spec.canary.drain_timeout_ms,
     }
 }
 
@@ -185,7 +187,7 @@ impl<'a> Batch<'a> {
             return waits;
         }
         if since_ms + self.settings.progress_deadline_ms <= look.now_ms {
-            return instance::give_up(look, rollout);
+            return instance::give_up(look, rollout, self.settings.progress_deadline_ms);
         }
         if rollout.hold.is_some() || look.out_of_sight().is_some() {
             return Vec::new();

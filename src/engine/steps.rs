@@ -39,8 +39,7 @@ pub(super) fn verified(look: &Look<'_>, rollout: &Rollout) -> Ready {
     if !smoke.is_empty() {
         return Ready::Not(smoke);
     }
-    let asked = rollout.kind.is_judged() && !look.place.spec.smoke.is_empty();
-    let waits = asked && rollout.smoke.is_none();
+    let waits = instance::smokes(look, rollout) && rollout.smoke.is_none();
     if waits || look.out_of_sight().is_some() {
         return Ready::Not(Vec::new());
     }

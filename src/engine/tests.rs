@@ -1,6 +1,8 @@
 //! Scenarios through decide → evolve → plan, and tables of what each command does when.
 
+mod checks;
 mod commands;
+mod emergency;
 mod estate;
 mod evidence;
 mod field;
@@ -10,4 +12,5 @@ mod metrics;
 mod parts;
 mod smoke;
 pub(crate) mod stage;
+mod stock;
 mod strategies;

@@ -113,6 +113,7 @@ impl Open {
                 reason,
                 request_id: _,
                 led_by: _,
+                urgency: _,
             } => {
                 let row = Row {
                     shown: started(record, (*id, *number), release, spec),

@@ -3,7 +3,7 @@
 use crate::model::command::{Answer, PromoteTo};
 use crate::model::entry::DeploymentRow;
 use crate::model::{
-    Actor, BalancerName, Clean, Placement, Record, RequestId, Role, ServerName, Version,
+    Actor, BalancerName, Clean, Placement, Record, RequestId, Role, ServerName, Urgency, Version,
 };
 use crate::view::snapshot::{RolloutView, SlotsView};
 use crate::view::{Preview, Snapshot};
@@ -162,8 +162,11 @@ pub enum CommandRequest {
         placement: Placement,
         /// Which version; the previous verified one when absent.
         to: Option<Version>,
-        /// Why.
+        /// Why; an emergency needs one.
         reason: Option<Clean>,
+        /// How much is checked before traffic moves.
+        #[serde(default, skip_serializing_if = "Urgency::is_ordinary")]
+        urgency: Urgency,
     },
     /// Begin every instance of the stable release anew.
     Restart {
@@ -234,6 +237,19 @@ pub enum CommandRequest {
         /// The revision the person saw.
         revision: u64,
     },
+    /// Take a rollout back: [`CommandRequest::Rollback`] to what was there before it; refused unless
+    /// it is open, or what it brought has the traffic.
+    RollbackDeployment {
+        /// Where.
+        placement: Placement,
+        /// The rollout to be taken back: `#N`, `N` or UUID.
+        id: String,
+        /// Why.
+        reason: Clean,
+        /// How much is checked before traffic moves.
+        #[serde(default, skip_serializing_if = "Urgency::is_ordinary")]
+        urgency: Urgency,
+    },
 }
 
 impl CommandRequest {
@@ -253,7 +269,8 @@ impl CommandRequest {
             | Self::Drill { placement, .. }
             | Self::Note { placement, .. }
             | Self::DeployGreen { placement, .. }
-            | Self::SwitchTraffic { placement, .. } => placement,
+            | Self::SwitchTraffic { placement, .. }
+            | Self::RollbackDeployment { placement, .. } => placement,
         }
     }
 
@@ -274,6 +291,7 @@ impl CommandRequest {
             Self::Note { .. } => "note",
             Self::DeployGreen { .. } => "deploy",
             Self::SwitchTraffic { .. } => "promote",
+            Self::RollbackDeployment { .. } => "rollback",
         }
     }
 }

@@ -15,6 +15,26 @@ pub enum PromoteTo {
     Full,
 }
 
+/// How much a way back checks before traffic moves. It is recorded and read back either way, its
+/// target is verified up, and nothing is stopped that is not proven idle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Urgency {
+    /// Each instance passes as many probes in a row as its health check asks for. No rollback makes
+    /// smoke tests, soaks, or waits for the judge or a minimum healthy time.
+    #[default]
+    Ordinary,
+    /// One passed probe of an instance is enough.
+    Emergency,
+}
+
+impl Urgency {
+    /// Whether it is the usual one, which is not written.
+    pub fn is_ordinary(&self) -> bool {
+        *self == Self::Ordinary
+    }
+}
+
 /// What a person asks for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
@@ -67,8 +87,11 @@ pub enum Command {
         spec: Box<ServiceSpec>,
         /// Which version; the previous verified one when absent.
         to: Option<Version>,
-        /// Why.
+        /// Why; an emergency needs one.
         reason: Option<Clean>,
+        /// How much is checked before traffic moves.
+        #[serde(default, skip_serializing_if = "Urgency::is_ordinary")]
+        urgency: Urgency,
     },
     /// Begin every instance of the stable release anew, a batch at a time.
     Restart {

@@ -151,6 +151,15 @@ pub enum Effect {
         /// The release it was of.
         release: ReleaseId,
     },
+    /// Ask a runtime what is still to be had of releases that may be gone back to.
+    ReadStock {
+        /// For which placement.
+        placement: Placement,
+        /// Which runtime.
+        runtime: RuntimeName,
+        /// Which releases, and how they would be begun.
+        releases: Vec<(ReleaseId, Workload)>,
+    },
     /// Wake the engine at this time.
     WakeAt {
         /// When.
@@ -176,6 +185,8 @@ pub enum EffectKey {
     Smoke(Placement),
     /// What one failed instance left.
     Evidence(Placement, ServerName),
+    /// What a runtime has of releases that may be gone back to.
+    Stock(Placement, RuntimeName),
 }
 
 impl EffectKey {
@@ -188,6 +199,7 @@ impl EffectKey {
             | Self::Instance(placement, _)
             | Self::Probe(placement, _)
             | Self::Smoke(placement)
+            | Self::Stock(placement, _)
             | Self::Evidence(placement, _) => placement,
         }
     }
@@ -220,6 +232,9 @@ impl Effect {
             Self::ReadEvidence {
                 placement, server, ..
             } => EffectKey::Evidence(placement.clone(), server.clone()),
+            Self::ReadStock {
+                placement, runtime, ..
+            } => EffectKey::Stock(placement.clone(), runtime.clone()),
             Self::WakeAt { .. } => return None,
         })
     }
@@ -250,6 +265,7 @@ impl Effect {
             Self::Probe { check, .. } => check.timeout_ms,
             Self::Smoke { limit_ms, .. } => limit_ms + SMOKE_MARGIN_MS,
             Self::ReadEvidence { .. } => EVIDENCE_DEADLINE_MS,
+            Self::ReadStock { .. } => STOCK_DEADLINE_MS,
             Self::WakeAt { .. } => 0,
         }
     }
@@ -263,6 +279,9 @@ const SMOKE_MARGIN_MS: u64 = 1_000;
 
 /// For what a failed instance left, its output among it.
 pub const EVIDENCE_DEADLINE_MS: u64 = 5_000;
+
+/// For what a host and the registries say of the releases that may be gone back to.
+pub const STOCK_DEADLINE_MS: u64 = 30_000;
 
 /// For everything one judgement asks of a source of metrics.
 pub const METRICS_DEADLINE_MS: u64 = 10_000;

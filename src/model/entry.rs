@@ -1,7 +1,7 @@
 //! The facts the history keeps. Past tense, no derived values, readable for ever: a shape that
 //! was once written is never changed, only joined by others.
 
-use super::command::PromoteTo;
+use super::command::{PromoteTo, Urgency};
 use super::input::EngineInfo;
 use super::service::ServiceSpec;
 use super::state::{HoldReason, RolloutKind, Status};
@@ -133,6 +133,9 @@ pub enum Entry {
         /// The rollout this one moves with, where it is of a part.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         led_by: Option<RolloutId>,
+        /// How much is checked before traffic moves.
+        #[serde(default, skip_serializing_if = "Urgency::is_ordinary")]
+        urgency: Urgency,
     },
     /// An instance is to be started behind a server.
     InstanceIntended {

@@ -7,9 +7,10 @@ use super::metrics::MetricsReading;
 use super::world::{BalancerReading, Evidence, RuntimeReading, SmokeReport};
 use super::{
     Actor, BalancerName, Clean, EffectId, Entry, MetricsName, Placement, ReleaseId, RolloutId,
-    RuntimeName, Seq, ServerName,
+    RuntimeName, Seq, ServerName, Stock,
 };
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Something that happened, at a time.
 #[derive(Debug, Clone, PartialEq)]
@@ -243,5 +244,14 @@ pub enum Observation {
         release: ReleaseId,
         /// What it left, `None` when there is nothing of it; or why that could not be read.
         reading: Result<Option<Evidence>, Clean>,
+    },
+    /// What a runtime has of releases that may be gone back to.
+    Stock {
+        /// Whose.
+        placement: Placement,
+        /// Which runtime.
+        runtime: RuntimeName,
+        /// What was found out, by release.
+        found: BTreeMap<ReleaseId, Stock>,
     },
 }

@@ -1,6 +1,7 @@
 //! A service in an environment, as the configuration resolved it. A rollout keeps the copy it
 //! started with, so that a later edit of the file changes nothing under way.
 
+use super::checks::Checks;
 use super::container::Container;
 use super::metrics::MetricsSource;
 use super::recorded::{is_one, is_yes, is_zero, one, yes};
@@ -206,6 +207,9 @@ pub struct Release {
     pub workload: Workload,
     /// The configuration it was made from.
     pub config_hash: String,
+    /// How its instances are known to be healthy; older records know no such thing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checks: Option<Box<Checks>>,
     /// When it was made.
     pub created_ms: u64,
     /// For a part's release: the release of the service it is part of, made by the same deploy.

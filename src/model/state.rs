@@ -1,7 +1,7 @@
 //! What the records say. Folded from the history alone, so every engine that reads the same
 //! history holds the same state.
 
-use super::command::Refusal;
+use super::command::{Refusal, Urgency};
 use super::entry::{Actor, Shares, WeightReason};
 use super::service::{Release, ServiceSpec, Step};
 use super::strategy::Strategy;
@@ -327,6 +327,9 @@ pub struct Rollout {
     pub smoke: Option<SmokeReport>,
     /// Whether the new release ever had traffic.
     pub had_traffic: bool,
+    /// How much is checked before traffic moves.
+    #[serde(default, skip_serializing_if = "Urgency::is_ordinary")]
+    pub urgency: Urgency,
     /// The time without service that it caused, where its strategy has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outage: Option<Outage>,

@@ -142,6 +142,13 @@ pub struct Rolling {
 }
 
 impl Rolling {
+    /// Servers that a batch needs beside those of `instances`, so that no more are missing than may
+    /// be: its traffic comes once all of it is up.
+    pub fn beside(&self, instances: u32) -> u32 {
+        let batch = self.batch.clamp(1, instances.max(1));
+        batch.saturating_sub(self.max_unavailable)
+    }
+
     /// Batches until `instances` are replaced.
     pub fn batches(&self, instances: u32) -> usize {
         instances.div_ceil(self.batch.max(1)) as usize

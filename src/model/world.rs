@@ -8,6 +8,7 @@ use super::service::SmokeTest;
 use super::verdict::Counters;
 use super::{
     BalancerName, Clean, MetricsName, Placement, ReleaseId, RolloutId, RuntimeName, ServerName,
+    Stock,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
@@ -42,6 +43,17 @@ pub struct PlacementWorld {
     pub evidence: BTreeMap<ServerName, EvidenceView>,
     /// When a start or stop was last tried, by server.
     pub attempts: BTreeMap<ServerName, u64>,
+    /// What its runtimes have of releases that may be gone back to.
+    pub stock: BTreeMap<RuntimeName, StockView>,
+}
+
+/// What one runtime has of releases that may be gone back to.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct StockView {
+    /// When it was last asked.
+    pub tried_ms: u64,
+    /// What was found out then, by release.
+    pub found: BTreeMap<ReleaseId, Stock>,
 }
 
 /// A balancer as last read.

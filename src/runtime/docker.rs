@@ -18,7 +18,9 @@ mod look;
 mod marker;
 mod pull;
 mod read;
+mod registry;
 mod shape;
+mod stock;
 
 pub use connect::{API_MAX, API_MIN};
 pub use endpoint::{Endpoint, EndpointError, Surroundings, Tls};
@@ -27,7 +29,7 @@ pub use marker::Marker;
 
 use crate::model::service::Workload;
 use crate::model::world::{Evidence, RuntimeReading};
-use crate::model::{Clean, Placement, ReleaseId, RuntimeName, ServerName};
+use crate::model::{Clean, Placement, ReleaseId, RuntimeName, ServerName, Stock};
 use crate::ports::{self, LogPage, ReadError, RuntimeLook, Start, Stop, Written};
 use connect::{CallError, Connection};
 use std::collections::{BTreeMap, HashMap};
@@ -40,6 +42,9 @@ const READ_DEADLINE: Duration = Duration::from_millis(1_800);
 
 /// For what a failed instance left; a little less than the engine gives it.
 const EVIDENCE_DEADLINE: Duration = Duration::from_millis(4_500);
+
+/// For what is still to be had of one release.
+const STOCK_DEADLINE: Duration = Duration::from_secs(15);
 
 /// How a daemon is reached and used.
 #[derive(Debug, Clone)]
@@ -185,6 +190,13 @@ impl ports::Runtime for DockerRuntime {
 
     async fn watch(&self, tell: impl Fn(Option<Placement>) + Send + Sync) {
         self.follow_events(tell).await;
+    }
+
+    async fn stock(&self, workload: &Workload) -> Stock {
+        let asked = self.within(STOCK_DEADLINE, self.stock_of(workload)).await;
+        asked.unwrap_or_else(|error| Stock::Unknown {
+            why: self.unreadable(&error).0,
+        })
     }
 
     async fn logs(

@@ -3,11 +3,13 @@
 //! Must not know how the host keeps them. What a write did is decided by reading back, never by
 //! the answer to the write alone.
 
+mod program;
+
 use crate::host::wire::client::{CallError, ClientError, HostClient, judged};
 use crate::host::wire::{InstancesBody, LogBody, StartBody};
 use crate::model::service::Workload;
 use crate::model::world::{Evidence, InstanceView, RuntimeReading};
-use crate::model::{Clean, Placement, ReleaseId, ServerName};
+use crate::model::{Clean, Placement, ReleaseId, ServerName, Stock};
 use crate::ports::{self, LogPage, ReadError, RuntimeLook, Start, Stop, Written};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -159,6 +161,10 @@ impl ports::Runtime for HostRuntime {
         _: &[(ServerName, SocketAddr)],
     ) -> Result<RuntimeLook, ReadError> {
         Ok(RuntimeLook::default())
+    }
+
+    async fn stock(&self, workload: &Workload) -> Stock {
+        program::stock(workload)
     }
 
     async fn logs(

@@ -10,7 +10,7 @@ use crate::model::input::{Observation, Settled};
 use crate::model::world::{
     Admin, BalancerReading, Evidence, InstanceView, RuntimeReading, SmokeReport, SmokeResult,
 };
-use crate::model::{BalancerName, Clean, Effect, Event, Outcome, RuntimeName, ServerName};
+use crate::model::{BalancerName, Clean, Effect, Event, Outcome, RuntimeName, ServerName, Stock};
 
 /// What becomes of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -192,6 +192,7 @@ impl Sim<'_> {
             | Effect::StartInstance { .. }
             | Effect::StopInstance { .. } => self.at_runtime(&call)?,
             Effect::ReadEvidence { .. } => self.evidence(&call),
+            Effect::ReadStock { .. } => self.stock(&call),
             Effect::Probe { .. } => self.probe(&call),
             Effect::Smoke { .. } => self.smoke(&call),
             Effect::ReadMetrics { .. } => self.at_metrics(&call),
@@ -437,6 +438,31 @@ impl Sim<'_> {
             server: server.clone(),
             release: *release,
             reading,
+        };
+        self.answer(call, Outcome::Applied, Some(seen));
+    }
+
+    fn stock(&mut self, call: &Call) {
+        let Effect::ReadStock {
+            placement,
+            runtime,
+            releases,
+        } = &call.effect
+        else {
+            return;
+        };
+        let dark_ms = self.runtimes_dark_ms.get(runtime).copied().unwrap_or(0);
+        let stock = match self.now_ms < dark_ms || call.fate == Fate::Refused {
+            true => Stock::unknown("connection refused"),
+            false => Stock::Here,
+        };
+        let seen = Observation::Stock {
+            placement: placement.clone(),
+            runtime: runtime.clone(),
+            found: releases
+                .iter()
+                .map(|(release, _)| (*release, stock.clone()))
+                .collect(),
         };
         self.answer(call, Outcome::Applied, Some(seen));
     }

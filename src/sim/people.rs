@@ -6,7 +6,7 @@ use crate::model::command::PromoteTo;
 use crate::model::input::Asked;
 use crate::model::state::{HoldReason, InstanceStatus};
 use crate::model::world::Admin;
-use crate::model::{Actor, Command, Event, Placement, ServerName};
+use crate::model::{Actor, Command, Event, Placement, ServerName, Urgency};
 
 /// Settled things are watched for this long: nothing more may be recorded.
 const STILL_MS: u64 = 2_500;
@@ -95,10 +95,11 @@ impl Sim<'_> {
                 placement: self.part(),
                 revision: self.part_revision(),
             },
-            Ask::Rollback => Command::Rollback {
+            Ask::Rollback(urgency) => Command::Rollback {
                 spec,
                 to: None,
-                reason: None,
+                reason: (urgency == Urgency::Emergency).then(|| "now".into()),
+                urgency,
             },
         };
         let request = self.ids;

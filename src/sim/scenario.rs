@@ -10,7 +10,7 @@ use crate::model::service::{
     SmokeTest, Step, Workload,
 };
 use crate::model::strategy::{BlueGreen, Recreate, Rolling, Slots, Strategy};
-use crate::model::{Placement, ServiceSpec};
+use crate::model::{Placement, ServiceSpec, Urgency};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::str::FromStr;
@@ -34,7 +34,7 @@ pub(super) enum Ask {
     Hold,
     Resume(Seen),
     Abort,
-    Rollback,
+    Rollback(Urgency),
     Restart,
     Scale(u32),
     Drain(usize),
@@ -269,7 +269,8 @@ fn alone(number: usize) -> ServiceSpec {
             kind: CheckKind::Http(HttpCheck::get("/readyz")),
             interval_ms: 1_000,
             timeout_ms: 400,
-            successes: 1,
+            // An emergency differs only where one passed probe is not enough otherwise.
+            successes: if number == 2 { 2 } else { 1 },
             failures: 3,
             start_timeout_ms: 5_000,
         },
@@ -379,15 +380,16 @@ fn smoke() -> SmokeTest {
 
 /// What is asked while the engine is killed at one boundary after the other: each strategy's way
 /// forward, its ways back, and a restart.
-pub(super) const STORIES: [(Before, &[(u64, Ask)]); 5] = [
+pub(super) const STORIES: [(Before, &[(u64, Ask)]); 6] = [
     (Before::One, &[(100, Ask::Deploy(Traits::GOOD))]),
     (
         Before::One,
         &[(100, Ask::Deploy(Traits::GOOD)), (2_500, Ask::Abort)],
     ),
     (Before::One, &[(100, Ask::Deploy(Traits::BAD))]),
-    (Before::Two, &[(100, Ask::Rollback)]),
+    (Before::Two, &[(100, Ask::Rollback(Urgency::Ordinary))]),
     (Before::One, &[(100, Ask::Restart)]),
+    (Before::Two, &[(100, Ask::Rollback(Urgency::Emergency))]),
 ];
 
 /// A story in which the engine is killed once, or twice.
@@ -424,7 +426,7 @@ pub(super) fn random(rng: &mut Rng) -> (usize, Scenario) {
     let quiet_ms = rng.between(3_000, 9_000);
     let mut people = vec![(rng.between(10, 600), Ask::Deploy(traits(rng)))];
     if before == Before::Two && rng.chance(25) {
-        people[0].1 = Ask::Rollback;
+        people[0].1 = Ask::Rollback(Urgency::Ordinary);
     }
     for _ in 0..rng.below(5) {
         people.push((rng.between(500, quiet_ms), ask(rng)));
@@ -502,7 +504,10 @@ fn ask(rng: &mut Rng) -> Ask {
         5 | 6 => Ask::Promote(PromoteTo::Next, seen),
         7 => Ask::Hold,
         8 | 9 => Ask::Resume(seen),
-        10 => Ask::Rollback,
+        10 => Ask::Rollback(match seen {
+            Seen::Now => Urgency::Ordinary,
+            Seen::Earlier(_) => Urgency::Emergency,
+        }),
         _ => Ask::Deploy(traits(rng)),
     }
 }

@@ -51,6 +51,9 @@ fn outcome(settled: &Settled) -> String {
             Ok(found) => format!("evidence {server} found {}", found.is_some()),
             Err(why) => format!("evidence {server}: {why}"),
         },
+        Some(Observation::Stock { runtime, found, .. }) => {
+            format!("{runtime} told of {} earlier releases", found.len())
+        }
     };
     format!(
         "#{} {:?} id {:?}: {seen}",
@@ -117,6 +120,7 @@ fn effect(effect: &Effect) -> String {
         Effect::StopInstance { id, server, .. } => format!("stop {id}: {server}"),
         Effect::Probe { server, .. } => format!("probe {server}"),
         Effect::ReadEvidence { server, .. } => format!("read what {server} left"),
+        Effect::ReadStock { runtime, .. } => format!("ask {runtime} for earlier releases"),
         Effect::ReadBalancer { .. } => "read balancer".to_owned(),
         Effect::ReadMetrics { source, .. } => format!("ask {source}"),
         Effect::ReadRuntime { .. } => "read runtime".to_owned(),

@@ -12,7 +12,8 @@ use crate::model::state::{Instance, InstanceStatus};
 use crate::model::verdict::{Finding, RuleState, Verdict};
 use crate::model::world::{Admin, ServerView};
 use crate::model::{
-    Clean, Placement, PlacementState, ReleaseId, Rollout, RolloutKind, ServerName, State, World,
+    Clean, Placement, PlacementState, ReleaseId, Rollout, RolloutKind, ServerName, State, Stock,
+    World,
 };
 
 /// What the configuration says of a placement, for those that have no history yet.
@@ -342,16 +343,34 @@ fn rollback(look: &Look<'_>) -> Option<RollbackView> {
     let readiness = match (up, warm_until_ms) {
         (true, Some(_)) => "warm".to_owned(),
         (true, None) => "up now".to_owned(),
-        (false, _) => format!(
-            "must be started (up to {})",
-            words::span(place.spec.health.start_timeout_ms)
-        ),
+        (false, _) => begun_anew(look, target),
     };
     Some(RollbackView {
         version: place.releases.get(&target)?.version.clone(),
         readiness: Clean::new(&readiness),
         warm_until_ms: warm_until_ms.filter(|_| up),
     })
+}
+
+/// How a release comes back whose instances are gone: by what its hosts still have.
+fn begun_anew(look: &Look<'_>, target: ReleaseId) -> String {
+    let limit = words::span(look.place.health_of(target).start_timeout_ms);
+    let hosts = ready::hosts(look, target);
+    let gone = hosts.iter().find_map(|host| match &host.stock {
+        Stock::Gone { why } => Some(format!("gone on {}: {why}", host.runtime)),
+        _ => None,
+    });
+    let pulls = hosts
+        .iter()
+        .any(|host| matches!(host.stock, Stock::Pull { .. }));
+    match (gone, pulls) {
+        (Some(gone), _) => gone,
+        (None, true) => {
+            let stock = ready::words(&hosts, "here").unwrap_or_default();
+            format!("{stock}, then started (up to {limit})")
+        }
+        (None, false) => format!("must be started (up to {limit})"),
+    }
 }
 
 fn peers(look: &Look<'_>) -> Vec<PeerView> {

@@ -72,6 +72,7 @@ pub fn effect_text(effect: &Effect) -> Clean {
         Effect::ReadEvidence {
             runtime, server, ..
         } => format!("{runtime}: read what {server} left"),
+        Effect::ReadStock { runtime, .. } => format!("{runtime}: look for earlier releases"),
         Effect::WakeAt { .. } => "wait".to_owned(),
     };
     Clean::new(&text)

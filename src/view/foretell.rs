@@ -1,6 +1,7 @@
 //! A command → the text of its confirm dialog and dry run, from the engine's own rehearsal.
 
 mod after;
+mod back;
 mod strategy;
 mod warnings;
 
@@ -61,6 +62,9 @@ pub fn foretell(state: &State, world: &World, asking: &Asking) -> Preview {
                 preview.warnings = warnings::of(command, look);
                 let more = strategy::warnings(command, look, after);
                 preview.warnings.extend(more);
+                preview
+                    .warnings
+                    .extend(back::warnings(command, look, after));
             }
             preview.warnings.extend(warnings::of_peers(world, command));
             preview.effects = effects(&dream, world.now_ms);
@@ -94,10 +98,17 @@ fn title(command: &Command, look: Option<&Look<'_>>) -> Clean {
         Command::Hold { .. } => "HOLD rollout".to_owned(),
         Command::Resume { .. } => "RESUME rollout".to_owned(),
         Command::Abort { .. } => "ABORT rollout".to_owned(),
-        Command::Rollback { .. } => match back_to(look, command) {
-            Some(version) => format!("ROLLBACK to {version}"),
-            None => "ROLLBACK".to_owned(),
-        },
+        Command::Rollback { urgency, .. } => {
+            let urgent = if urgency.is_ordinary() {
+                ""
+            } else {
+                "EMERGENCY "
+            };
+            match back_to(look, command) {
+                Some(version) => format!("{urgent}ROLLBACK to {version}"),
+                None => format!("{urgent}ROLLBACK"),
+            }
+        }
         Command::Restart { .. } => "RESTART".to_owned(),
         Command::Scale { instances, .. } => format!("SCALE to {instances}"),
         Command::Drain { server, .. } => format!("DRAIN {server}"),
@@ -246,6 +257,7 @@ fn lines(
     let rollout = look.and_then(|look| look.place.rollout.as_ref());
     let mut lines: Vec<_> = versions(command, look, after).into_iter().collect();
     lines.extend(strategy::lines(command, look, after, &dream.entries));
+    lines.extend(back::lines(command, look, after));
     lines.extend(deeds(after, dream));
     lines.extend(
         look.zip(rollout)

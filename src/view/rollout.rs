@@ -99,7 +99,7 @@ fn phase(look: &Look<'_>, rollout: &Rollout) -> PhaseView {
 fn smokes(look: &Look<'_>, rollout: &Rollout) -> bool {
     let (up, all) = up_of(look, rollout);
     rollout.kind.is_judged()
-        && !look.place.spec.smoke.is_empty()
+        && !look.place.smoke_of(rollout.release).is_empty()
         && rollout.smoke.is_none()
         && up == all
 }

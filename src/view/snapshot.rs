@@ -6,7 +6,7 @@ use crate::model::verdict::{RuleState, VerdictClass};
 use crate::model::world::SmokeResult;
 use crate::model::{
     BalancerName, Clean, Placement, ReleaseId, RolloutId, RolloutKind, RolloutNumber, RuntimeName,
-    Seq, ServerName, Status, Version,
+    Seq, ServerName, Status, Stock, Version,
 };
 use serde::{Deserialize, Serialize};
 
@@ -548,6 +548,20 @@ pub struct ReadyView {
     pub warm_until_ms: Option<u64>,
     /// Whether it was itself rolled back from: no rollback goes there unasked.
     pub withdrawn: bool,
+    /// What each host still has of it; empty until they were asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<HostStock>,
+}
+
+/// What one host still has of a version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostStock {
+    /// Its runtime's name.
+    pub runtime: RuntimeName,
+    /// What was found out.
+    pub stock: Stock,
+    /// When.
+    pub asked_ms: u64,
 }
 
 /// How much of a version is there.

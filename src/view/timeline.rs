@@ -5,7 +5,7 @@ use super::{smoke, words};
 use crate::model::command::PromoteTo;
 use crate::model::entry::{Drift, Entry, IdleProof, Record, WeightReason};
 use crate::model::state::{HoldReason, Status};
-use crate::model::{Clean, State};
+use crate::model::{Clean, State, Urgency};
 
 /// One record as a line, with the state it led to for names; `None` for those that only matter to
 /// machines.
@@ -36,8 +36,17 @@ fn text(state: &State, entry: &Entry) -> Option<String> {
             number,
             rollout,
             release,
+            urgency,
+            reason,
             ..
-        } => format!("{number} {} {} began", rollout.phrase(), release.version),
+        } => {
+            let began = format!("{} {} began", rollout.phrase(), release.version);
+            match (urgency, reason) {
+                (Urgency::Ordinary, _) => format!("{number} {began}"),
+                (Urgency::Emergency, None) => format!("{number} emergency {began}"),
+                (Urgency::Emergency, Some(why)) => format!("{number} emergency {began}: {why}"),
+            }
+        }
         Entry::InstanceIntended { .. } => return None,
         Entry::InstanceUp { server, .. } => format!("{server} is up"),
         Entry::InstanceFailed { server, why, .. } => format!("{server} failed: {why}"),

@@ -7,7 +7,7 @@ use wheelhouse::console::input::Key;
 use wheelhouse::link::wire::{CommandRequest, Request};
 use wheelhouse::model::command::PromoteTo;
 use wheelhouse::model::strategy::Slot;
-use wheelhouse::model::{Role as Who, RolloutKind, RolloutNumber};
+use wheelhouse::model::{Role as Who, RolloutKind, RolloutNumber, Stock};
 use wheelhouse::view::snapshot::*;
 use wheelhouse::view::{Preview, Snapshot, Tier};
 
@@ -237,6 +237,7 @@ fn drained() -> Snapshot {
         up: if ready == Ready::Warm { 3 } else { 0 },
         warm_until_ms: (ready == Ready::Warm).then_some(NOW_MS + 1_200_000),
         withdrawn: false,
+        hosts: Vec::new(),
     };
     view.ready = vec![
         ready(10, "v0", Ready::Warm),
@@ -310,6 +311,48 @@ fn a_measured_outage_is_shown_as_it_was() {
         let screen = Scene::of(snapshot.clone(), size).text(size);
         assert!(screen.contains("no service for 18 s"), "{screen}");
         assert!(!screen.contains("NO SERVICE"), "{screen}");
+    }
+}
+
+#[test]
+fn an_empty_table_of_metrics_says_why_it_is_empty() {
+    let says = |snapshot: &Snapshot, text: &str| {
+        let screen = Scene::of(snapshot.clone(), (200, 60)).text((200, 60));
+        assert!(screen.contains(text), "{text}: {screen}");
+    };
+    says(&drained(), "nothing is measured while no rollout is open");
+    says(&ready(), "nothing yet: the new version has no traffic");
+    says(&restart(), "a restart brings nothing new to measure");
+    let mut deaf = ready();
+    place(&mut deaf).peers.clear();
+    says(&deaf, "no source: nothing counts what it does");
+    let mut soaking = ready();
+    open(&mut soaking).phase = PhaseView::Soaking;
+    says(&soaking, "nothing yet: no figures have come");
+}
+
+#[test]
+fn how_ready_each_version_is_is_said_where_the_hosts_were_asked() {
+    let mut snapshot = drained();
+    let host = |runtime: &str, stock: Stock| HostStock {
+        runtime: runtime.parse().expect("valid"),
+        stock,
+        asked_ms: NOW_MS,
+    };
+    let pull = || Stock::Pull {
+        bytes: Some(141_500_000),
+    };
+    let gone = || Stock::Gone { why: "no".into() };
+    let versions = &mut place(&mut snapshot).ready;
+    versions[1].hosts = vec![host("app1", pull()), host("app2", pull())];
+    versions[2].hosts = vec![host("app1", Stock::Here), host("app2", gone())];
+    let mut scene = Scene::of(snapshot, (200, 60));
+    scene.press(Key::Char('z'));
+    let screen = scene.text((200, 60));
+    let words: Vec<_> = screen.split_whitespace().collect();
+    let screen = words.join(" ");
+    for text in ["v0-rc pull 142 MB", "app2 gone"] {
+        assert!(screen.contains(text), "{text}: {screen}");
     }
 }
 

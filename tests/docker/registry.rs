@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use wheelhouse::model::container::Pin;
 use wheelhouse::model::secret::SecretRef;
-use wheelhouse::model::{Clean, Outcome};
+use wheelhouse::model::{Clean, Outcome, Stock};
 use wheelhouse::ports::{NOTE, Runtime, RuntimeLook, Start, Stop};
 use wheelhouse::runtime::docker::{DockerRuntime, Login, Logins};
 
@@ -45,7 +45,7 @@ impl Registry {
         std::fs::write(below("users"), format!("{USER}:{HASH}\n")).expect("written");
         std::fs::write(below("password"), PASSWORD).expect("written");
         let text = format!(
-            "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\n\
+            "version: 0.1\nlog:\n  level: error\nstorage:\n  delete:\n    enabled: true\n  filesystem:\n    rootdirectory: {}\n\
              http:\n  addr: {address}\nauth:\n  htpasswd:\n    realm: test\n    path: {}\n",
             below("data"),
             below("users")
@@ -85,6 +85,40 @@ impl Registry {
         docker(&["--config", &config, "push", "-q", &name]);
         docker(&["rmi", &name]);
         name
+    }
+
+    /// Pulls what a digest stands for, as somebody who is logged in.
+    fn pull(&self, reference: &str) {
+        let config = self.directory.path().join("docker");
+        docker(&[
+            "--config",
+            &config.to_string_lossy(),
+            "pull",
+            "-q",
+            reference,
+        ]);
+    }
+
+    /// Deletes a manifest, as a clean-up of old versions does.
+    async fn delete(&self, digest: &str) {
+        let url = format!("http://{}/v2/shop/manifests/{digest}", self.address);
+        let http = reqwest::Client::new().delete(url);
+        let answer = http.basic_auth(USER, Some(PASSWORD)).send().await;
+        let status = answer.expect("the registry answers").status();
+        assert_eq!(status.as_u16(), 202);
+    }
+
+    /// Bytes of everything it keeps.
+    fn kept(&self) -> u64 {
+        fn below(path: &Path) -> u64 {
+            let entries = std::fs::read_dir(path).expect("a directory").flatten();
+            let size = |entry: std::fs::DirEntry| match entry.metadata().expect("there") {
+                meta if meta.is_dir() => below(&entry.path()),
+                meta => meta.len(),
+            };
+            entries.map(size).sum()
+        }
+        below(&self.directory.path().join("data"))
     }
 
     fn logins(&self, registry: SocketAddr, password: &str) -> Logins {
@@ -285,6 +319,64 @@ async fn fault_56_wrong_logins_and_absent_images_fail_before_any_traffic() {
         assert_eq!(stopped.outcome, Outcome::Applied);
     }
     assert_eq!(shop.containers(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_rollback_needs_is_here_or_can_be_pulled_or_is_gone() {
+    const LAYER: u64 = 5_000_000;
+    if !available() {
+        return;
+    }
+    let Some(mut registry) = Registry::begin() else {
+        return;
+    };
+    let built = variant("stock", LAYER as usize);
+    let name = registry.push(&built, "v1");
+    let shop = Shop::open();
+    let runtime = registry.runtime();
+    let pin = digest(&look(&runtime, &shop, &name).await);
+    let reference = format!("{}/shop@{pin}", registry.address);
+    let _images = Images(vec![built.clone(), reference.clone()]);
+    docker(&["rmi", "-f", &built]);
+    let workload = of(&shop, &name, Some(Pin::Digest(pin.clone()))).workload;
+
+    registry.pull(&reference);
+    assert_eq!(runtime.stock(&workload).await, Stock::Here);
+
+    docker(&["rmi", "-f", &reference]);
+    let Stock::Pull { bytes: Some(bytes) } = runtime.stock(&workload).await else {
+        panic!("{:?}", runtime.stock(&workload).await);
+    };
+    let kept = registry.kept();
+    assert!((LAYER..kept).contains(&bytes), "{bytes} of {kept} bytes");
+
+    std::fs::write(registry.directory.path().join("wrong"), "hunter2").expect("written");
+    let wrong = registry.logins(registry.address, "wrong");
+    let wrong = runtime_with(Path::new(SOCKET), wrong);
+    let said = wrong.stock(&workload).await;
+    let is_said = |why: &Clean| why.as_str().contains("user and password");
+    assert!(
+        matches!(&said, Stock::Unknown { why } if is_said(why)),
+        "{said:?}"
+    );
+
+    registry.delete(&pin).await;
+    let said = runtime.stock(&workload).await;
+    let is_said = |why: &Clean| why.as_str().contains("does not have it");
+    assert!(
+        matches!(&said, Stock::Gone { why } if is_said(why)),
+        "{said:?}"
+    );
+
+    registry.child.kill().expect("our own child");
+    registry.child.wait().expect("our own child");
+    let said = runtime.stock(&workload).await;
+    assert!(matches!(said, Stock::Unknown { .. }), "{said:?}");
+
+    let host_only = Pin::HostImage(format!("sha256:{}", "ab".repeat(32)));
+    let workload = of(&shop, &name, Some(host_only)).workload;
+    let said = runtime.stock(&workload).await;
+    assert!(matches!(said, Stock::Gone { .. }), "{said:?}");
 }
 
 /// Passes bytes to a registry and, while it is slow, only few of them back.

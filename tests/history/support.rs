@@ -72,6 +72,7 @@ pub fn release(n: u64) -> Release {
         id: release_id(n),
         version: name(&format!("v1.{n}.0")),
         workload: workload(),
+        checks: None,
         config_hash: "ab".repeat(32),
         created_ms: START_MS + n,
         part_of: None,
@@ -220,6 +221,7 @@ pub fn started(n: u64, kind: RolloutKind, brings: u64, from: Option<u64>) -> Ent
         reason: Some(Clean::new("the new checkout")),
         request_id: None,
         led_by: None,
+        urgency: Default::default(),
     }
 }
 

@@ -111,6 +111,7 @@ fn commands() -> Vec<CommandRequest> {
             placement: placement(),
             to: None,
             reason: None,
+            urgency: wheelhouse::model::Urgency::Ordinary,
         },
         CommandRequest::Restart {
             placement: placement(),
@@ -148,6 +149,12 @@ fn commands() -> Vec<CommandRequest> {
             placement: placement(),
             green_id: "#7".to_owned(),
             revision: 1,
+        },
+        CommandRequest::RollbackDeployment {
+            placement: placement(),
+            id: "#7".to_owned(),
+            reason: "it leaks".into(),
+            urgency: wheelhouse::model::Urgency::Emergency,
         },
     ]
 }

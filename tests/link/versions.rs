@@ -160,6 +160,9 @@ fn blue_and_green_are_asked_for_by_their_names() {
     let switch = of(json!({ "request": "command", "command": {
         "verb": "switch_traffic", "placement": placement, "green_id": "#7", "revision": 3,
     } }));
+    let back = of(json!({ "request": "command", "command": {
+        "verb": "rollback_deployment", "placement": placement, "id": "#7", "reason": "it leaks",
+    } }));
     let monitor = of(json!({
         "request": "monitor_blue_green", "placement": placement, "blue_id": "#6", "green_id": "#7",
     }));
@@ -180,11 +183,19 @@ fn blue_and_green_are_asked_for_by_their_names() {
                 revision: 3,
             },
         },
+        Request::Command {
+            command: CommandRequest::RollbackDeployment {
+                placement: place(),
+                id: "#7".to_owned(),
+                reason: "it leaks".into(),
+                urgency: wheelhouse::model::Urgency::Ordinary,
+            },
+        },
         Request::MonitorBlueGreen {
             placement: place(),
             blue_id: "#6".to_owned(),
             green_id: "#7".to_owned(),
         },
     ];
-    assert_eq!([deploy, switch, monitor], expected);
+    assert_eq!([deploy, switch, back, monitor], expected);
 }

@@ -41,8 +41,8 @@ async fn rolled_out_restarted_scaled_and_drained_a_service_loses_no_request() {
     assert_eq!((before.len(), after.len()), (3, 3));
     assert!(before.is_disjoint(&after), "every instance was begun anew");
 
-    stage.does(&["scale", SERVICE, "5"]).await;
-    stand(&stage, 5).await;
+    stage.does(&["scale", SERVICE, "4"]).await;
+    stand(&stage, 4).await;
     stage.does(&["scale", SERVICE, "2"]).await;
     let view = stand(&stage, 2).await;
 

@@ -2,6 +2,7 @@
 //!
 //! Must not know who may ask for what: that is judged at the door.
 
+mod back;
 mod slots;
 
 use super::World;
@@ -289,11 +290,27 @@ impl Side {
                 placement,
                 to,
                 reason,
+                urgency,
             } => Command::Rollback {
                 spec: spec(&placement)?,
                 to,
                 reason,
+                urgency,
             },
+            CommandRequest::RollbackDeployment {
+                placement,
+                id,
+                reason,
+                urgency,
+            } => {
+                back::check(&self.handle.snapshots().borrow(), &placement, &id)?;
+                Command::Rollback {
+                    spec: spec(&placement)?,
+                    to: None,
+                    reason: Some(reason),
+                    urgency,
+                }
+            }
             CommandRequest::Promote {
                 placement,
                 to,

@@ -36,8 +36,8 @@ impl App {
             Verb::Hold | Verb::Resume => Some(Action::Hold),
             Verb::Abort => Some(Action::Abort),
             // The engine knows better which other version there is.
-            Verb::Rollback(Some(_)) => None,
-            Verb::Rollback(None) => Some(Action::Rollback),
+            Verb::Rollback(Some(_)) | Verb::Emergency { to: Some(_), .. } => None,
+            Verb::Rollback(None) | Verb::Emergency { to: None, .. } => Some(Action::Rollback),
             // And whether it can be done now.
             Verb::Restart | Verb::Scale(_) | Verb::Drain(_) | Verb::Undrain(_) | Verb::Drill => {
                 None

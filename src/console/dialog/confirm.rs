@@ -12,7 +12,7 @@ pub use guard::{Guard, Press};
 
 use crate::link::wire::{CommandRequest, Reply};
 use crate::model::command::{Answer, PromoteTo};
-use crate::model::{Clean, Placement, RolloutId, RolloutNumber, ServerName, Version};
+use crate::model::{Clean, Placement, RolloutId, RolloutNumber, ServerName, Urgency, Version};
 use crate::view::snapshot::RolloutView;
 use crate::view::{Preview, Snapshot, Tier};
 
@@ -28,6 +28,7 @@ pub enum Verb {
     Resume,
     Abort,
     Rollback(Option<Version>),
+    Emergency { to: Option<Version>, reason: Clean },
     Restart,
     Scale(u32),
     Drain(ServerName),
@@ -43,7 +44,7 @@ impl Verb {
             Self::Hold => "hold",
             Self::Resume => "resume",
             Self::Abort => "abort",
-            Self::Rollback(_) => "rollback",
+            Self::Rollback(_) | Self::Emergency { .. } => "rollback",
             Self::Restart => "restart",
             Self::Scale(_) => "scale",
             Self::Drain(_) => "drain",
@@ -81,6 +82,13 @@ impl Verb {
                 placement,
                 to,
                 reason: None,
+                urgency: Urgency::Ordinary,
+            },
+            Self::Emergency { to, reason } => CommandRequest::Rollback {
+                placement,
+                to,
+                reason: Some(reason),
+                urgency: Urgency::Emergency,
             },
             Self::Restart => CommandRequest::Restart {
                 placement,

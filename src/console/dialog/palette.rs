@@ -24,7 +24,7 @@ pub enum Command {
 }
 
 /// What can be typed, with what it does.
-pub const COMMANDS: [(&str, &str); 16] = [
+pub const COMMANDS: [(&str, &str); 17] = [
     ("promote", "to the next step"),
     ("promote --full", "to 100 %"),
     ("promote --to N", "to N %"),
@@ -33,6 +33,10 @@ pub const COMMANDS: [(&str, &str); 16] = [
     ("abort", "traffic back to stable"),
     ("rollback", "to the previous verified version"),
     ("rollback --to V", "to version V"),
+    (
+        "rollback --emergency REASON",
+        "the same, one passed probe is enough",
+    ),
     ("restart", "every instance anew, a batch at a time"),
     ("scale N", "have N instances"),
     ("drain INSTANCE", "take one out of traffic"),
@@ -134,6 +138,7 @@ pub fn parse(line: &str) -> Result<Command, String> {
             Ok(version) => Command::Ask(Verb::Rollback(Some(version))),
             Err(error) => return Err(format!("{error}")),
         },
+        ["rollback", "--emergency", why @ ..] => emergency(why)?,
         ["restart"] => Command::Ask(Verb::Restart),
         ["scale", instances] => match instances.parse() {
             Ok(instances @ 1..) => Command::Ask(Verb::Scale(instances)),
@@ -155,6 +160,24 @@ pub fn parse(line: &str) -> Result<Command, String> {
             return Err(format!("not a command; there are: {}", known.join(", ")));
         }
     })
+}
+
+/// `REASON` or `--to V REASON`.
+fn emergency(words: &[&str]) -> Result<Command, String> {
+    let (to, why) = match words {
+        ["--to", version, why @ ..] => {
+            let version = version.parse().map_err(|error| format!("{error}"))?;
+            (Some(version), why)
+        }
+        why => (None, why),
+    };
+    if why.is_empty() {
+        return Err(
+            "an emergency rollback needs its reason: rollback --emergency REASON".to_owned(),
+        );
+    }
+    let reason = Clean::new(&why.join(" "));
+    Ok(Command::Ask(Verb::Emergency { to, reason }))
 }
 
 fn instance(name: &str) -> Result<ServerName, String> {
@@ -181,6 +204,19 @@ mod tests {
             parse("rollback --to v1"),
             ask(Verb::Rollback(Some(version)))
         );
+        let reason = Clean::new("it leaks");
+        let emergency = |to| {
+            ask(Verb::Emergency {
+                to,
+                reason: reason.clone(),
+            })
+        };
+        assert_eq!(parse("rollback --emergency it leaks"), emergency(None));
+        let version = "v1".parse().expect("valid");
+        assert_eq!(
+            parse("rollback --emergency --to v1 it leaks"),
+            emergency(Some(version))
+        );
         assert_eq!(parse("restart"), ask(Verb::Restart));
         assert_eq!(parse("scale 4"), ask(Verb::Scale(4)));
         assert_eq!(parse("drill"), ask(Verb::Drill));
@@ -198,6 +234,9 @@ mod tests {
             "promote --to 0",
             "promote --to 101",
             "rollback --to $(x)",
+            "rollback --emergency",
+            "rollback --emergency --to v1",
+            "rollback --emergency --to $(x) it leaks",
             "frobnicate",
         ] {
             assert!(parse(bad).is_err(), "{bad:?}");

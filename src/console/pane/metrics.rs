@@ -5,8 +5,9 @@ use super::{Pane, Slot};
 use crate::console::screen::Canvas;
 use crate::console::theme::{Role, Theme};
 use crate::console::widget::{bar::sparkline, text};
+use crate::model::RolloutKind;
 use crate::model::verdict::RuleState;
-use crate::view::snapshot::{MetricRow, PlacementView, Trend};
+use crate::view::snapshot::{MetricRow, PhaseView, PlacementView, Trend};
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
@@ -35,8 +36,7 @@ pub fn draw(view: &PlacementView, top: usize, canvas: &mut Canvas<'_, '_>, slot:
         .unwrap_or_default();
     let inner = super::indent(super::frame(canvas, slot, Pane::Metrics, about, &window));
     if view.metrics.is_empty() {
-        let text = "nothing is measured while no rollout is open";
-        let line = Line::styled(text, theme.style(Role::Muted));
+        let line = Line::styled(nothing(view), theme.style(Role::Muted));
         return super::lines(canvas, inner, vec![line], 0);
     }
     let table = table(theme, view, usize::from(inner.width), true);
@@ -61,6 +61,30 @@ pub fn draw(view: &PlacementView, top: usize, canvas: &mut Canvas<'_, '_>, slot:
         self::table(theme, view, usize::from(inner.width), false),
         top,
     )
+}
+
+/// Why there is no row.
+fn nothing(view: &PlacementView) -> &'static str {
+    let Some(open) = &view.rollout else {
+        return "nothing is measured while no rollout is open";
+    };
+    let counts = |kind: &str| {
+        view.peers
+            .iter()
+            .any(|peer| peer.name.as_str().starts_with(kind))
+    };
+    match open.phase {
+        _ if open.kind == RolloutKind::Restart => "a restart brings nothing new to measure",
+        _ if !counts("balancer ") && !counts("metrics ") => {
+            "no source: nothing counts what it does; name one under [metrics]"
+        }
+        PhaseView::Starting | PhaseView::Smoking | PhaseView::Ready => {
+            "nothing yet: the new version has no traffic"
+        }
+        PhaseView::Shifting | PhaseView::Soaking | PhaseView::Reverting => {
+            "nothing yet: no figures have come"
+        }
+    }
 }
 
 /// Where charts go above a table of `rows`; none when they would be too small.

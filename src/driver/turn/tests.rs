@@ -353,6 +353,7 @@ fn a_rollback_that_is_an_abort_is_taken_while_the_history_is_broken() {
         spec,
         to: None,
         reason: None,
+        urgency: crate::model::Urgency::Ordinary,
     });
     bench.pass_ms(500);
     assert_eq!(bench.canary_percent(), 0);

@@ -276,6 +276,7 @@ fn a_part_is_not_moved_alone() {
         spec: Box::new(part),
         to: None,
         reason: None,
+        urgency: crate::model::Urgency::Ordinary,
     };
     refused(stage.ask(rollback), "is a part of shop; roll back that one");
     stage.deploy("v2");
@@ -338,6 +339,7 @@ fn a_rollback_goes_on_without_a_worker_that_fails_and_that_one_follows_alone() {
         spec: Box::new(stage.spec.parts[0].clone()),
         to: None,
         reason: None,
+        urgency: crate::model::Urgency::Ordinary,
     };
     stage
         .ask(rollback)

@@ -21,7 +21,7 @@ use crate::model::world::{
 use crate::model::{
     Actor, BalancerName, Clean, Entry, Event, Input, Outcome, Phase, Placement, PlacementState,
     Record, ReleaseId, Rollout, RolloutId, RuntimeName, ServerName, ServiceSpec, State, Status,
-    Strategy, World,
+    Stock, Strategy, Urgency, World,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
@@ -51,6 +51,8 @@ pub(crate) struct Stage {
     pub(crate) no_runtime: bool,
     /// Probes of these fail.
     pub(crate) sick: BTreeSet<ServerName>,
+    /// Where a version answers its health check, by version; the others answer everywhere.
+    pub(crate) paths: BTreeMap<String, String>,
     /// Smoke tests that fail, by name.
     pub(crate) failing_tests: BTreeSet<String>,
     /// No smoke run ends.
@@ -59,6 +61,10 @@ pub(crate) struct Stage {
     pub(crate) asked_evidence: Vec<ServerName>,
     /// That is never answered.
     pub(crate) evidence_fails: bool,
+    /// How every earlier release stands on every host.
+    pub(crate) stock: Stock,
+    /// How often a host was asked for that.
+    pub(crate) asked_stock: usize,
     /// Error ratio in percent, by version.
     pub(crate) errors: BTreeMap<String, u64>,
     /// What a source of metrics says, where there is one.
@@ -198,10 +204,13 @@ pub(crate) fn empty_with(spec: ServiceSpec) -> Stage {
         stubborn: false,
         no_runtime: false,
         sick: BTreeSet::new(),
+        paths: BTreeMap::new(),
         failing_tests: BTreeSet::new(),
         smoke_hangs: false,
         asked_evidence: Vec::new(),
         evidence_fails: false,
+        stock: Stock::Here,
+        asked_stock: 0,
         errors: BTreeMap::new(),
         told: Told::Counts(500.0, 0.0),
         requests: 20,
@@ -331,12 +340,22 @@ impl Stage {
     }
 
     pub(crate) fn rollback(&mut self, to: Option<&str>) -> Result<(), Refusal> {
+        self.go_back(to, None, Urgency::Ordinary)
+    }
+
+    pub(crate) fn go_back(
+        &mut self,
+        to: Option<&str>,
+        reason: Option<&str>,
+        urgency: Urgency,
+    ) -> Result<(), Refusal> {
         let spec = Box::new(self.spec.clone());
         let to = to.map(|version| version.parse().expect("a valid version"));
         self.ask(Command::Rollback {
             spec,
             to,
-            reason: None,
+            reason: reason.map(Clean::new),
+            urgency,
         })
     }
 
@@ -566,14 +585,17 @@ impl Stage {
                 (Outcome::Applied, self.runtime_seen(&placement, runtime))
             }
             Effect::Probe {
-                server, release, ..
+                server,
+                release,
+                check,
+                ..
             } => {
                 let up = self
                     .runtime
                     .instances
                     .get(server)
                     .is_some_and(|there| there.exited.is_none());
-                let ok = up && !self.sick.contains(server);
+                let ok = up && !self.sick.contains(server) && self.answers(*release, check);
                 let result = if ok { Ok(()) } else { Err("no answer".into()) };
                 let (server, release) = (server.clone(), *release);
                 (
@@ -637,8 +659,28 @@ impl Stage {
                 };
                 (Outcome::Applied, seen)
             }
+            Effect::ReadStock {
+                runtime, releases, ..
+            } => {
+                self.asked_stock += 1;
+                let of = |(id, _): &(ReleaseId, Workload)| (*id, self.stock.clone());
+                let seen = Observation::Stock {
+                    placement,
+                    runtime: runtime.clone(),
+                    found: releases.iter().map(of).collect(),
+                };
+                (Outcome::Applied, seen)
+            }
             Effect::WakeAt { .. } => panic!("the stage has no {effect:?}"),
         }
+    }
+
+    /// Whether a release answers where it is asked.
+    fn answers(&self, release: ReleaseId, check: &HealthCheck) -> bool {
+        let version = self.place().releases.get(&release).map(|it| &it.version);
+        let path = version.and_then(|version| self.paths.get(version.as_str()));
+        let asked = check.kind.http().map(|http| &http.path);
+        path.is_none_or(|path| asked == Some(path))
     }
 
     fn left_by(&self, server: &ServerName, release: ReleaseId) -> Option<Evidence> {

@@ -110,7 +110,7 @@ impl DockerRuntime {
                 }
                 Ok(Some(Pin::Digest(digest)))
             }
-            Err((Certainty::Refused, why)) => {
+            Err((Certainty::Absent | Certainty::Refused, why)) => {
                 lines.unfit(&format!("image {image}: {why}"));
                 Ok(None)
             }
@@ -126,7 +126,8 @@ impl DockerRuntime {
         }
     }
 
-    async fn ask_registry(
+    /// The digest that an image's name stands for in its registry, as this host's daemon sees it.
+    pub(super) async fn ask_registry(
         &self,
         docker: &Docker,
         image: &str,
@@ -173,7 +174,7 @@ impl DockerRuntime {
             "no such manifest",
         ]) {
             let why = format!("registry {registry} does not have it ({text}); push it first");
-            return Err((Certainty::Refused, why));
+            return Err((Certainty::Absent, why));
         }
         Err((Certainty::NoAnswer, format!("registry {registry}: {text}")))
     }
@@ -205,9 +206,12 @@ impl DockerRuntime {
     }
 }
 
-/// Whether a registry said no, or nothing.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Certainty {
+/// What a registry said instead of a digest, or that it said nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Certainty {
+    /// It has no such image.
+    Absent,
+    /// It says no.
     Refused,
     NoAnswer,
 }

@@ -183,16 +183,19 @@ pub(super) fn warnings(
     let spec = after.map_or(&place.spec, |after| &after.spec);
     let recreates = matches!(spec.strategy, Strategy::Recreate(_));
     let text = match command {
-        Command::Deploy { version, .. } if recreates => downtime(place, spec, version.as_str()),
+        Command::Deploy { version, .. } if recreates => {
+            downtime(place, spec, version.as_str(), spec.health.start_timeout_ms)
+        }
         Command::Rollback { .. } if recreates && place.rollout.is_none() => {
-            let rollout = after.and_then(|after| after.rollout.as_ref());
-            let to = rollout.map_or_else(|| "it".to_owned(), |open| version(place, open.release));
-            downtime(place, spec, &to)
+            let release = after.and_then(|after| Some(after.rollout.as_ref()?.release));
+            let to = release.map_or_else(|| "it".to_owned(), |id| version(place, id));
+            let health = release.map_or(&spec.health, |id| place.health_of(id));
+            downtime(place, spec, &to, health.start_timeout_ms)
         }
         Command::Abort { .. } | Command::Rollback { .. } if recreates => place
             .rollout
             .as_ref()
-            .and_then(|open| restored(place, spec, open)),
+            .and_then(|open| restored(place, open)),
         Command::Restart { .. } => alone(look),
         Command::Scale { .. } => Some(
             "the next deploy takes the configuration's number of instances; change it there too"
@@ -204,7 +207,12 @@ pub(super) fn warnings(
 }
 
 /// The time without service, before anybody agrees to it.
-fn downtime(place: &PlacementState, spec: &ServiceSpec, to: &str) -> Option<String> {
+fn downtime(
+    place: &PlacementState,
+    spec: &ServiceSpec,
+    to: &str,
+    start_timeout_ms: u64,
+) -> Option<String> {
     let stable = place.stable()?;
     let from = version(place, stable);
     let count = place.servers_of(stable).count();
@@ -213,19 +221,19 @@ fn downtime(place: &PlacementState, spec: &ServiceSpec, to: &str) -> Option<Stri
         "no service from the stop of {from} until {to} is up: {count} {plural}, drain up to {}, \
          start up to {}",
         words::span(spec.canary.drain_timeout_ms),
-        words::span(spec.health.start_timeout_ms)
+        words::span(start_timeout_ms)
     ))
 }
 
 /// The way back needs what was ended.
-fn restored(place: &PlacementState, spec: &ServiceSpec, rollout: &Rollout) -> Option<String> {
+fn restored(place: &PlacementState, rollout: &Rollout) -> Option<String> {
     let from = rollout.from?;
     let gone = place.servers_of(from).all(|(_, one)| !is_up(one));
     gone.then(|| {
         format!(
             "{} was ended: no service until it is up again, up to {}",
             version(place, from),
-            words::span(spec.health.start_timeout_ms)
+            words::span(place.health_of(from).start_timeout_ms)
         )
     })
 }
@@ -235,8 +243,9 @@ fn alone(look: &Look<'_>) -> Option<String> {
     let settings = rolling::settings(look);
     let all = look.place.spec.instances;
     let none_left = settings.max_surge == 0 && settings.max_unavailable.max(1) >= all;
+    let stable = look.place.stable()?;
     none_left.then(|| {
-        let limit = words::span(look.place.spec.health.start_timeout_ms);
+        let limit = words::span(look.place.health_of(stable).start_timeout_ms);
         format!(
             "no service while it restarts: there is no server for another instance; up to {limit}"
         )

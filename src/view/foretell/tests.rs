@@ -4,9 +4,9 @@ use super::{Asking, foretell};
 use crate::engine::tests::stage::{Stage, empty_with, person, server, spec, stable_with};
 use crate::model::command::{Command, PromoteTo};
 use crate::model::input::Asked;
-use crate::model::service::Step;
+use crate::model::service::{CheckKind, HttpCheck, Step};
 use crate::model::strategy::{BlueGreen, Recreate, Rolling, Slots, Strategy};
-use crate::model::{ReleaseId, RolloutId, ServiceSpec};
+use crate::model::{ReleaseId, RolloutId, ServiceSpec, Urgency};
 use crate::view::{Preview, Tier};
 use uuid::Uuid;
 
@@ -109,6 +109,7 @@ fn rollback(stage: &Stage) -> Command {
         spec: Box::new(stage.spec.clone()),
         to: None,
         reason: None,
+        urgency: Urgency::Ordinary,
     }
 }
 
@@ -345,5 +346,49 @@ fn a_step_that_waits_for_a_person_does_not_say_that_it_goes_on() {
     says(
         &told(&stage, deploy(&stage)),
         &["Then: watch for 10 s; then it waits for a person before 25%"],
+    );
+}
+
+#[test]
+fn a_rollback_says_what_an_emergency_skips_and_what_it_restores() {
+    let mut spec = spec();
+    spec.health.successes = 2;
+    let mut stage = stable_with(spec);
+    stage.spec.health.kind = CheckKind::Http(HttpCheck::get("/ready"));
+    stage.deploy("v2");
+    stage.until("v2 is verified", |stage| !stage.is_open());
+    let urgent = |stage: &Stage| Command::Rollback {
+        spec: Box::new(stage.spec.clone()),
+        to: None,
+        reason: Some("it leaks".into()),
+        urgency: Urgency::Emergency,
+    };
+    let preview = told(&stage, urgent(&stage));
+    assert_eq!(preview.tier, Tier::One);
+    assert!(
+        preview
+            .title
+            .as_str()
+            .starts_with("EMERGENCY ROLLBACK to v1")
+    );
+    says(
+        &preview,
+        &[
+            "Skips: 1 passed probe makes an instance up, instead of 2 in a row; no rollback makes \
+             smoke tests",
+            "Restores: v1's health check: GET /readyz, not GET /ready",
+        ],
+    );
+    let usual = text(&told(&stage, rollback(&stage)));
+    assert!(
+        !usual.contains("Skips") && usual.contains("Restores"),
+        "{usual}"
+    );
+    stage.deploy("v3");
+    stage.until("the first soak", Stage::is_soaking);
+    let preview = told(&stage, urgent(&stage));
+    says(
+        &preview,
+        &["Skips: none: this aborts #3, which has nothing to skip"],
     );
 }

@@ -65,7 +65,7 @@ fn abort_warning(look: &Look<'_>, rollout: &Rollout) -> Option<Clean> {
         .count();
     let serves = look.can_serve(from);
     (!serves || up == 0).then(|| {
-        let limit = words::span(look.place.spec.health.start_timeout_ms);
+        let limit = words::span(look.place.health_of(from).start_timeout_ms);
         Clean::new(&format!(
             "stable is down: it is brought up first (at most {limit})"
         ))

@@ -33,10 +33,10 @@ pub(super) fn next(look: &Look<'_>, rollout: &Rollout, verdict: &Verdict) -> (Cl
 fn starting(look: &Look<'_>, rollout: &Rollout, since_ms: u64) -> (String, Option<u64>) {
     let spec = &look.place.spec;
     let smoke_ms = match smokes(look, rollout) {
-        true => spec.smoke_timeout_ms,
+        true => look.place.smoke_timeout_ms_of(rollout.release),
         false => 0,
     };
-    let start_ms = since_ms + spec.health.start_timeout_ms + smoke_ms;
+    let start_ms = since_ms + look.place.health_of(rollout.release).start_timeout_ms + smoke_ms;
     if let Some((lead, open)) = parts::lead(look, rollout)
         && !parts::may_begin(look, rollout, rollout.step + 1)
     {

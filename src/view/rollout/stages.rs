@@ -22,7 +22,7 @@ pub(super) fn of(look: &Look<'_>, rollout: &Rollout) -> Vec<StageView> {
     if rollout.kind != RolloutKind::Restart {
         stages.push(start_stage(look, rollout, batches.as_ref()));
     }
-    if rollout.kind.is_judged() && !spec.smoke.is_empty() {
+    if rollout.kind.is_judged() && !look.place.smoke_of(rollout.release).is_empty() {
         stages.push(smoke_stage(look, rollout));
     }
     if let Some(batches) = &batches {
@@ -125,7 +125,7 @@ fn start_stage(look: &Look<'_>, rollout: &Rollout, batches: Option<&Batches>) ->
 }
 
 fn smoke_stage(look: &Look<'_>, rollout: &Rollout) -> StageView {
-    let tests = look.place.spec.smoke.len() * needed(look, rollout);
+    let tests = look.place.smoke_of(rollout.release).len() * needed(look, rollout);
     let (state, detail) = match &rollout.smoke {
         None if smokes(look, rollout) => (running(rollout), format!("{tests} tests")),
         None => (StageState::Todo, format!("{tests} tests")),

@@ -53,12 +53,12 @@ pub(super) fn switch(
     Err(Clean::new(&why))
 }
 
-fn rollout(id: &str) -> Result<RolloutRef, Clean> {
+pub(super) fn rollout(id: &str) -> Result<RolloutRef, Clean> {
     id.parse()
         .map_err(|error: RolloutRefError| Clean::new(&error.to_string()))
 }
 
-fn is_it(open: &RolloutView, which: RolloutRef) -> bool {
+pub(super) fn is_it(open: &RolloutView, which: RolloutRef) -> bool {
     match which {
         RolloutRef::Number(number) => open.number == number,
         RolloutRef::Id(id) => open.id == id,

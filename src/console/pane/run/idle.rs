@@ -16,6 +16,9 @@ fn readiness(version: &ReadyView) -> String {
         ""
     };
     let ready = match (version.ready, until) {
+        (Ready::Pinned | Ready::Anew, _) if version.stock_words().is_some() => {
+            version.stock_words().unwrap_or_default()
+        }
         (Ready::Warm, Some(until)) => format!("warm until {until}"),
         (Ready::Warm, None) => "warm".to_owned(),
         (Ready::Here, _) => "here".to_owned(),

@@ -137,6 +137,22 @@ fn a_size_the_servers_do_not_allow_is_refused_with_the_most_they_do() {
 }
 
 #[test]
+fn a_rolling_service_keeps_the_servers_that_its_batches_need() {
+    let of = |batch, max_unavailable| Rolling {
+        batch,
+        max_surge: batch,
+        max_unavailable,
+        ..settings()
+    };
+    let mut stage = stable_with(rolls(6, of(2, 0)));
+    refused(scale(&mut stage, 5), "at most 4");
+    assert!(scale(&mut stage, 4).is_ok());
+    let mut stage = stable_with(rolls(6, of(2, 1)));
+    refused(scale(&mut stage, 6), "at most 5");
+    assert!(scale(&mut stage, 5).is_ok());
+}
+
+#[test]
 fn a_drained_server_gets_nothing_until_it_is_undrained() {
     let mut stage = stable();
     drain(&mut stage, 1).expect("taken");

@@ -211,6 +211,68 @@ fn a_batch_that_cannot_begin_is_refused_with_the_mend() {
 }
 
 #[test]
+fn a_batch_that_would_break_the_minimum_is_refused() {
+    let of = |batch, max_surge, max_unavailable, servers| {
+        let settings = Rolling {
+            batch,
+            max_surge,
+            max_unavailable,
+            ..settings()
+        };
+        let mut stage = empty_with(rolls(servers, settings));
+        let spec = Box::new(stage.spec.clone());
+        stage.ask(crate::model::Command::Deploy {
+            spec,
+            version: "v1".parse().expect("a version"),
+            reason: None,
+            request_id: None,
+        })
+    };
+    refused(of(2, 1, 0, 6), "needs 2 servers beside the 3 instances");
+    refused(of(2, 2, 0, 4), "needs 2 servers beside the 3 instances");
+    refused(of(3, 1, 1, 6), "lower rolling.batch");
+    refused(
+        of(1, 1, 0, 2),
+        "3 instances are needed but there are only 2 servers",
+    );
+    for (batch, surge, missing, servers) in [(2, 2, 0, 5), (2, 1, 1, 4), (2, 0, 2, 3)] {
+        assert!(of(batch, surge, missing, servers).is_ok());
+    }
+}
+
+#[test]
+fn a_batch_of_two_that_is_not_refused_ends() {
+    for (max_surge, max_unavailable, servers) in [(2, 0, 5), (1, 1, 4), (0, 2, 3)] {
+        let mut stage = stable_with(rolls(
+            servers,
+            Rolling {
+                batch: 2,
+                max_surge,
+                max_unavailable,
+                ..settings()
+            },
+        ));
+        stage.deploy("v2");
+        stage.until("the end", ended);
+        assert_eq!(
+            stage.ended(),
+            Some(Status::Succeeded),
+            "{max_surge} {servers}"
+        );
+    }
+}
+
+#[test]
+fn too_late_is_said_with_the_limit_that_was_passed() {
+    let mut stage = stable_with(rolls(4, settings()));
+    stage.sick.insert(server(4));
+    stage.deploy("v2");
+    stage.until("the end", ended);
+    let because = &stage.place().last.as_ref().expect("it ended").because;
+    assert!(because.as_str().contains("within 120 s"), "{because}");
+}
+
+#[test]
 fn workers_roll_without_a_balancer() {
     let mut spec = rolls(4, settings());
     spec.balancers.clear();
