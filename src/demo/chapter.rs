@@ -30,6 +30,14 @@ impl Chapter {
         }
     }
 
+    /// How long an instance takes to become ready: where each begins anew, one must see it.
+    pub fn slow_start_ms(self) -> u32 {
+        match self {
+            Self::First => 0,
+            Self::Second => 1_500,
+        }
+    }
+
     /// What it is about, in a few words.
     pub fn title(self) -> &'static str {
         match self {

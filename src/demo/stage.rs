@@ -288,6 +288,7 @@ infrastructure_health = 0.7
 
 fn service(chapter: Chapter, program: &str, listen: SocketAddr) -> String {
     let (service, strategy) = (chapter.service(), chapter.strategy());
+    let slow_start_ms = chapter.slow_start_ms();
     format!(
         r#"
 [service.{service}]
@@ -297,6 +298,7 @@ instances = 3
 command = [
     {program}, "demo-service", "--address", "{{address}}", "--version", "{{version}}",
     "--latency-ms", "8", "--fault", "{BAD_VERSION}=0.05",
+    "--slow-start-ms", "{slow_start_ms}",
 ]
 stop_grace = "5s"
 

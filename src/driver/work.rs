@@ -10,7 +10,7 @@ use crate::model::{
     ServiceSpec, Version,
 };
 use crate::ports::{
-    Balancer, Metrics, NOTE, Probe, ReadError, Runtime, RuntimeLook, Start, Stop, Written,
+    Balancer, Metrics, NOTE, Probe, Quiet, ReadError, Runtime, RuntimeLook, Start, Stop, Written,
 };
 use crate::view::words;
 use futures::future::join_all;
@@ -230,7 +230,9 @@ async fn call<P: Peers>(peers: &P, effect: &Effect) -> Ended {
             };
             (Outcome::Applied, metrics_seen(placement, source, reading))
         }
-        Effect::StartInstance { .. } | Effect::StopInstance { .. } => instance(peers, effect).await,
+        Effect::StartInstance { .. }
+        | Effect::QuietInstance { .. }
+        | Effect::StopInstance { .. } => instance(peers, effect).await,
         Effect::Probe {
             placement,
             server,
@@ -276,6 +278,9 @@ async fn instance<P: Peers>(peers: &P, effect: &Effect) -> Ended {
     let (Effect::StartInstance {
         placement, runtime, ..
     }
+    | Effect::QuietInstance {
+        placement, runtime, ..
+    }
     | Effect::StopInstance {
         placement, runtime, ..
     }) = effect
@@ -304,6 +309,19 @@ async fn instance<P: Peers>(peers: &P, effect: &Effect) -> Ended {
                 release,
                 workload,
                 keep_running,
+            })
+            .await
+        }
+        Effect::QuietInstance {
+            placement,
+            server,
+            signal,
+            ..
+        } => {
+            peer.quiet(Quiet {
+                placement,
+                server,
+                signal,
             })
             .await
         }

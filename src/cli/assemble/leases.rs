@@ -65,9 +65,9 @@ impl Leases {
             Effect::SetWeights {
                 placement, backend, ..
             } => self.check(placement, Some(&backend.balancer)).await,
-            Effect::StartInstance { placement, .. } | Effect::StopInstance { placement, .. } => {
-                self.check(placement, None).await
-            }
+            Effect::StartInstance { placement, .. }
+            | Effect::QuietInstance { placement, .. }
+            | Effect::StopInstance { placement, .. } => self.check(placement, None).await,
             _ => Ok(()),
         }
     }

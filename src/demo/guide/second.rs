@@ -54,13 +54,13 @@ fn during(open: &RolloutView, several: bool) -> String {
         }
         (_, PhaseView::Ready) if several => {
             return format!(
-                "{version} is verified in green. {GO_THERE}; P, the environment's name, Tab, Enter: \
-                 all traffic switches."
+                "{version} is verified in the idle slot. {GO_THERE}; P, the environment's name, Tab, \
+                 Enter: it switches."
             );
         }
         (_, PhaseView::Ready) => {
-            "Verified in green, and no request went there. P, the environment's name, Tab, Enter: all \
-             traffic switches."
+            "Verified in the idle slot, and no request went there. P, the environment's name, Tab, \
+             Enter: all traffic switches."
         }
         _ => {
             "It has all traffic; the other slot stays warm. Let it soak, or A, then y, switches back."

@@ -49,6 +49,8 @@ pub(crate) struct Stage {
     pub(crate) stubborn: bool,
     /// Nothing that was asked of the runtime happens.
     pub(crate) no_runtime: bool,
+    /// Nobody can be told to take no new work.
+    pub(crate) deaf: bool,
     /// Probes of these fail.
     pub(crate) sick: BTreeSet<ServerName>,
     /// Smoke tests that fail, by name.
@@ -116,6 +118,7 @@ pub(crate) fn spec() -> ServiceSpec {
             env: BTreeMap::new(),
             directory: None,
             stop_grace_ms: 1_000,
+            quiet: None,
             container: None,
         },
         health: HealthCheck {
@@ -195,6 +198,7 @@ pub(crate) fn empty_with(spec: ServiceSpec) -> Stage {
         dark: false,
         stubborn: false,
         no_runtime: false,
+        deaf: false,
         sick: BTreeSet::new(),
         failing_tests: BTreeSet::new(),
         smoke_hangs: false,
@@ -521,6 +525,7 @@ impl Stage {
             }
             Effect::ReadRuntime { runtime, .. }
             | Effect::StartInstance { runtime, .. }
+            | Effect::QuietInstance { runtime, .. }
             | Effect::StopInstance { runtime, .. }
                 if self.dead.contains(runtime.as_str()) =>
             {
@@ -555,7 +560,21 @@ impl Stage {
                 self.runtime.instances.remove(server);
                 (Outcome::Applied, self.runtime_seen(runtime))
             }
-            Effect::StartInstance { runtime, .. } | Effect::StopInstance { runtime, .. } => {
+            Effect::QuietInstance { runtime, .. } if self.deaf => {
+                (refused(), self.runtime_seen(runtime))
+            }
+            Effect::QuietInstance {
+                server, runtime, ..
+            } if !self.no_runtime => {
+                if let Some(there) = self.runtime.instances.get_mut(server) {
+                    there.quiet = true;
+                    there.keep_running = false;
+                }
+                (Outcome::Applied, self.runtime_seen(runtime))
+            }
+            Effect::StartInstance { runtime, .. }
+            | Effect::QuietInstance { runtime, .. }
+            | Effect::StopInstance { runtime, .. } => {
                 (Outcome::Applied, self.runtime_seen(runtime))
             }
             Effect::Probe {
