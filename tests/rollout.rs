@@ -34,6 +34,8 @@ mod engines;
 mod estate;
 #[path = "rollout/everyday.rs"]
 mod everyday;
+#[path = "rollout/kills.rs"]
+mod kills;
 #[path = "rollout/prometheus.rs"]
 mod prometheus;
 #[path = "rollout/runbook.rs"]
@@ -42,3 +44,5 @@ mod runbook;
 mod stories;
 #[path = "rollout/strategies.rs"]
 mod strategies;
+#[path = "rollout/workers.rs"]
+mod workers;
