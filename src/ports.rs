@@ -7,7 +7,7 @@
 use crate::model::container::Container;
 use crate::model::effect::ServerSetting;
 use crate::model::metrics::{MetricsQuestion, MetricsReading};
-use crate::model::service::{Backend, HealthCheck, SmokeTest, Workload};
+use crate::model::service::{Backend, HealthCheck, QuietSignal, SmokeTest, Workload};
 use crate::model::world::{BalancerReading, Evidence, RuntimeReading, SmokeResult};
 use crate::model::{
     Clean, EffectId, Outcome, Placement, ReleaseId, RolloutNumber, ServerName, ServiceSpec, Stock,
@@ -84,6 +84,17 @@ pub struct Start {
     pub rollout: Option<RolloutNumber>,
 }
 
+/// One worker that is to take no new work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quiet {
+    /// For which placement.
+    pub placement: Placement,
+    /// The server it stands behind.
+    pub server: ServerName,
+    /// What tells it.
+    pub signal: QuietSignal,
+}
+
 /// One instance to be stopped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stop {
@@ -145,6 +156,11 @@ pub trait Runtime: Send + Sync {
     /// Starts an instance, then reads back. Idempotent: a running instance of the same release
     /// behind the server stays, only its restart policy is brought up to date.
     fn start(&self, start: Start) -> impl Future<Output = Written<RuntimeReading>> + Send;
+
+    /// Sends a worker's first process the signal to take no new work, and lets it end for good when
+    /// it is done; then reads back. Done twice to the same process it sends nothing, as long as the
+    /// runtime remembers.
+    fn quiet(&self, quiet: Quiet) -> impl Future<Output = Written<RuntimeReading>> + Send;
 
     /// Stops and forgets the instance behind a server, then reads back. Idempotent.
     fn stop(&self, stop: Stop) -> impl Future<Output = Written<RuntimeReading>> + Send;

@@ -6,7 +6,7 @@ pub mod host;
 use crate::model::service::Workload;
 use crate::model::world::{Evidence, RuntimeReading};
 use crate::model::{Placement, ReleaseId, ServerName, Stock};
-use crate::ports::{self, LogPage, ReadError, RuntimeLook, Start, Stop, Written};
+use crate::ports::{self, LogPage, Quiet, ReadError, RuntimeLook, Start, Stop, Written};
 use std::net::SocketAddr;
 
 /// Every runtime this program can drive.
@@ -30,6 +30,13 @@ impl ports::Runtime for Runtime {
         match self {
             Self::Host(host) => host.start(start).await,
             Self::Docker(docker) => docker.start(start).await,
+        }
+    }
+
+    async fn quiet(&self, quiet: Quiet) -> Written<RuntimeReading> {
+        match self {
+            Self::Host(host) => host.quiet(quiet).await,
+            Self::Docker(docker) => docker.quiet(quiet).await,
         }
     }
 

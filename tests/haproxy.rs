@@ -51,7 +51,7 @@ fn since(now: &BalancerReading, then: &BalancerReading, name: &str) -> Counters 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn shares_follow_the_weights_and_the_counters_follow_the_requests() {
+async fn fault_042_shares_follow_the_weights_and_the_counters_follow_the_requests() {
     if !installed() {
         return;
     }
@@ -156,6 +156,31 @@ async fn fault_033_weights_and_states_survive_a_reload() {
         "in traffic at once, before any check"
     );
     assert_eq!(after.servers[&server("web1")].counters, Counters::default());
+}
+
+/// Servers are never added at run time, so there is none that a reload could forget.
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_045_a_reload_keeps_every_server_there_is() {
+    if !installed() {
+        return;
+    }
+    let one = Instance::start("one", Behaviour::Works).await;
+    let haproxy = Haproxy::start(&[one.address, free_address(), free_address()]).await;
+    haproxy
+        .set(&[(0, ServerSetting::OUT), (1, ready(10)), (2, ready(20))])
+        .await;
+    haproxy
+        .set(&[(0, ready(100)), (1, ServerSetting::OUT)])
+        .await;
+    let before = read(&haproxy).await;
+    haproxy.reload().await;
+    let after = read(&haproxy).await;
+    let names = |reading: &BalancerReading| reading.servers.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&after), ["web1", "web2", "web3"].map(server));
+    assert_eq!(names(&after), names(&before));
+    assert_eq!(settings(&after), settings(&before));
+    let (status, _) = haproxy.get().await.expect("an answer");
+    assert_eq!(status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

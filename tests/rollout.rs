@@ -36,6 +36,8 @@ mod engines;
 mod estate;
 #[path = "rollout/everyday.rs"]
 mod everyday;
+#[path = "rollout/kills.rs"]
+mod kills;
 #[path = "rollout/parts.rs"]
 mod parts;
 #[path = "rollout/prometheus.rs"]
@@ -46,3 +48,5 @@ mod runbook;
 mod stories;
 #[path = "rollout/strategies.rs"]
 mod strategies;
+#[path = "rollout/workers.rs"]
+mod workers;

@@ -34,7 +34,7 @@ use wheelhouse::model::{
     ServerName, State,
 };
 use wheelhouse::ports::{
-    Balancer, LogPage, Probe, ReadError, Runtime, RuntimeLook, Start, Stop, Written,
+    Balancer, LogPage, Probe, Quiet, ReadError, Runtime, RuntimeLook, Start, Stop, Written,
 };
 use wheelhouse::view::snapshot::{PhaseView, PlacementView};
 
@@ -343,6 +343,13 @@ impl Runtime for MadeUp {
             .lock()
             .expect("nothing panics here")
             .insert(start.server, view);
+        Written {
+            outcome: Outcome::Applied,
+            reading: Some(self.reading()),
+        }
+    }
+
+    async fn quiet(&self, _: Quiet) -> Written<RuntimeReading> {
         Written {
             outcome: Outcome::Applied,
             reading: Some(self.reading()),

@@ -6,6 +6,7 @@ use super::exit::{Ended, Exit, Failure};
 use super::print;
 use crate::config::Config;
 use crate::console::{self, ConsoleOptions, CtrlC, Surroundings};
+use crate::demo::chapter::Chapter;
 use crate::demo::guide::{self, Show};
 use crate::demo::service::{self, DemoEnd, DemoServiceOptions};
 use crate::demo::story;
@@ -19,6 +20,17 @@ pub(super) struct DemoArgs {
     /// Play the whole story without a terminal, as plain lines, in at most two minutes
     #[arg(long)]
     unattended: bool,
+    /// Only this chapter: 1 is a canary, 2 is blue-green and a rolling restart
+    #[arg(long, value_name = "N", value_parser = chapter)]
+    chapter: Option<Chapter>,
+}
+
+fn chapter(text: &str) -> Result<Chapter, String> {
+    match text {
+        "1" => Ok(Chapter::First),
+        "2" => Ok(Chapter::Second),
+        _ => Err("the story has the chapters 1 and 2".to_owned()),
+    }
 }
 
 #[derive(Debug, Clone, Args)]
@@ -68,22 +80,26 @@ fn fault(text: &str) -> Result<(String, f64), String> {
 }
 
 pub(super) async fn run(args: DemoArgs) -> Ended {
+    let one = args.chapter.as_slice();
+    let chapters = if one.is_empty() { &Chapter::ALL } else { one };
     match args.unattended {
-        true => unattended().await,
-        false => attended().await,
+        true => unattended(chapters).await,
+        false => attended(chapters).await,
     }
 }
 
 /// The story with a person in it: everything the demo began ends with the console.
-async fn attended() -> Ended {
+async fn attended(chapters: &[Chapter]) -> Ended {
     let surroundings = Surroundings::from_env();
     if !has_screen(&surroundings) {
         let text = "the demo's console needs a terminal; `demo --unattended` needs none";
         return Err(Failure::new(Exit::Usage, text));
     }
     let tell = |text: &str| print::line(text);
-    tell("Setting the stage: a host with three instances, an engine, 300 requests a second.");
-    let begun = Show::begin(&tell, told_to_end_once()).await;
+    tell(
+        "Setting the stage: a host with three instances a service, an engine, 300 requests a second.",
+    );
+    let begun = Show::begin(chapters, &tell, told_to_end_once()).await;
     let Some(show) = begun.map_err(|error| Failure::because(Exit::RolledBack, &error))? else {
         return Err(interrupted());
     };
@@ -97,10 +113,10 @@ async fn attended() -> Ended {
             .map_err(|error| Failure::because(Exit::Usage, &error)),
         Err(failure) => Err(failure),
     };
-    let tally = show.end().await;
+    let sum = show.end().await;
     tell(&format!(
         "{} requests were sent, {} were lost; host, engine and instances have ended.",
-        tally.sent, tally.lost
+        sum.sent, sum.lost
     ));
     ended.map(|_| Exit::Done)
 }
@@ -130,13 +146,13 @@ fn interrupted() -> Failure {
     Failure::new(Exit::Held, text)
 }
 
-async fn unattended() -> Ended {
+async fn unattended(chapters: &[Chapter]) -> Ended {
     let began = Instant::now();
     let tell = |text: &str| {
         let s = began.elapsed().as_secs();
         print::line(&format!("{:02}:{:02}  {text}", s / 60, s % 60));
     };
-    let told = story::unattended(&tell, told_to_end_once()).await;
+    let told = story::unattended(chapters, &tell, told_to_end_once()).await;
     let told = told.map_err(|error| Failure::because(Exit::RolledBack, &error))?;
     let Some(promises) = told else {
         return Err(interrupted());

@@ -46,6 +46,7 @@ pub const SERVICE: Accepted = Accepted {
         "strategy",
         "directory",
         "stop_grace",
+        "quiet",
         "variables",
         "container",
         "servers",

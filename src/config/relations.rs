@@ -88,6 +88,20 @@ fn must_listen(text: &ServiceText) -> bool {
         })
 }
 
+/// A worker alone is told to take no new work: from other services the balancer keeps it away.
+pub(super) fn quiet(text: &ServiceText, problems: &Problems<'_>) {
+    let Some(signal) = &text.quiet else {
+        return;
+    };
+    let drain_ms = text.canary.settings.drain_timeout_ms;
+    text.takeover.leaves_time(&signal.place, drain_ms, problems);
+    if text.has_traffic.value {
+        let what = "is for workers: a balancer takes this service out of traffic";
+        let mend = "take it away, or write traffic = \"none\" if no requests are to reach it";
+        problems.error(&signal.place, what, mend);
+    }
+}
+
 /// Times that contradict each other.
 pub(super) fn times(text: &ServiceText, problems: &Problems<'_>) {
     let health = &text.health.value;

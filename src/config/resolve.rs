@@ -226,6 +226,7 @@ impl Shared<'_> {
             .map_or(defaults::INSTANCES, |found| found.value);
         let kind = self.instances(env, &text);
         relations::workload(&text, kind, self.problems);
+        relations::quiet(&text, self.problems);
         relations::times(&text, self.problems);
         relations::evidence(&text, self.problems);
         relations::canary_size(&text, instances, self.problems);

@@ -12,7 +12,7 @@ use super::strategy::{self, AnalysisText, CanaryText};
 use super::takeover::{self, TakeoverText};
 use super::tree::{Node, Place, Value};
 use crate::model::container::Container;
-use crate::model::service::{HealthCheck, Server, SmokeTest, Workload};
+use crate::model::service::{HealthCheck, QuietSignal, Server, SmokeTest, Workload};
 use crate::model::{Name, RuntimeName, ServerName, ServiceName};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -39,6 +39,8 @@ pub(super) struct ServiceText {
     pub(super) variables: BTreeMap<String, String>,
     pub(super) directory: Option<String>,
     pub(super) stop_grace_ms: u64,
+    /// What tells a worker to take no new work.
+    pub(super) quiet: Option<Located<QuietSignal>>,
     pub(super) servers: Option<ServersText>,
     pub(super) backend: Option<Located<Name>>,
     pub(super) health: Located<HealthCheck>,
@@ -81,6 +83,7 @@ impl ServiceText {
                 Instances::Containers => None,
             },
             stop_grace_ms: self.stop_grace_ms,
+            quiet: self.quiet.as_ref().map(|signal| signal.value),
             container: container.map(|container| Box::new(container.value.clone())),
         }
     }
@@ -113,6 +116,7 @@ pub(super) fn read(node: &Node, accepted: &Accepted, problems: &Problems<'_>) ->
             .map(|text| problems.absolute(&text.place, text.value))
             .map(|path| path.to_string_lossy().into_owned()),
         stop_grace_ms: reader.duration_ms("stop_grace", 0..=10 * MINUTE, defaults::STOP_GRACE_MS),
+        quiet: reader.word("quiet", &QuietSignal::WORDS),
         servers: reader.node("servers").map(|node| servers(node, problems)),
         backend: reader.parsed("backend", "use the name it has in haproxy.cfg"),
         health: request::health(&part("health"), problems),

@@ -252,6 +252,21 @@ impl TakeoverText {
         }
     }
 
+    /// A worker's time to finish must fit into a batch's.
+    pub(super) fn leaves_time(&self, signal: &Place, drain_ms: u64, problems: &Problems<'_>) {
+        let deadline_ms = self.rolling.settings.progress_deadline_ms;
+        if self.kind.value != Kind::Rolling || drain_ms < deadline_ms {
+            return;
+        }
+        let what = format!(
+            "gives a worker {} to finish, and a batch has only {}",
+            durations::text(drain_ms),
+            durations::text(deadline_ms)
+        );
+        let mend = "raise rolling.progress_deadline, or lower canary.drain_timeout";
+        problems.error(signal, what, mend);
+    }
+
     /// The strategy of a service with these servers.
     pub(super) fn strategy(
         &self,

@@ -2,25 +2,33 @@
 //! says what there is to see and which key to try.
 //!
 //! What the line says and what arrives next are functions of what the screen shows, so the story
-//! goes on whatever the person does.
+//! goes on whatever the person does. The first chapter's line is here; the second has a file of its
+//! own.
 
-use super::load::{Load, Tally};
-use super::stage::{BAD_VERSION, SERVICE, Stage};
+mod second;
+
+use super::chapter::Chapter;
+use super::load::Load;
+use super::stage::{BAD_VERSION, Stage};
 use super::story::{REQUESTS_PER_S, first_deploy, set_stage};
 use super::teller::{StoryError, Teller};
 use crate::model::{RolloutKind, Status};
 use crate::view::Snapshot;
 use crate::view::snapshot::{ClosedView, PhaseView, PlacementView, RolloutView};
 use std::future::Future;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
 
 const FIRST: &str = "v1";
 const GOOD: &str = "v2";
 const LAST: &str = "v4";
+const THE_END: &str =
+    "That was the story; pane 5 kept every step of it. q or Ctrl-C ends everything.";
 /// Between the end of one rollout and the next release: time to read why it ended.
 const PAUSE: Duration = Duration::from_secs(6);
 
@@ -28,32 +36,51 @@ const PAUSE: Duration = Duration::from_secs(6);
 #[derive(Debug)]
 pub struct Show {
     stage: Stage,
-    load: Load,
+    /// One for each chapter that has begun, in their order.
+    loads: Vec<Arc<OnceLock<Load>>>,
     arrivals: JoinHandle<Result<(), StoryError>>,
 }
 
+/// What became of all requests of a show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sum {
+    /// Requests sent.
+    pub sent: u64,
+    /// Requests without an answer of an instance.
+    pub lost: u64,
+}
+
+/// A chapter whose first version serves.
+struct Opened {
+    chapter: Chapter,
+    teller: Arc<Teller>,
+    listen: SocketAddr,
+    load: Arc<OnceLock<Load>>,
+}
+
 impl Show {
-    /// Sets the stage, brings the first version up and puts the load on it; `None` when it was
-    /// interrupted. `tell` hears what is being waited for.
+    /// Sets the stage for these chapters, brings each one's first version up and puts the load on
+    /// the first; `None` when it was interrupted. `tell` hears what is being waited for.
     ///
     /// # Errors
     /// When the stage cannot be set; nothing is left behind then.
     pub async fn begin(
+        chapters: &[Chapter],
         tell: &(dyn Fn(&str) + Send + Sync),
         interrupted: impl Future<Output = ()>,
     ) -> Result<Option<Self>, StoryError> {
         let mut interrupted = pin!(interrupted);
-        let Some(stage) = set_stage(interrupted.as_mut()).await? else {
+        let Some(stage) = set_stage(chapters, interrupted.as_mut()).await? else {
             return Ok(None);
         };
         let opened = tokio::select! {
-            opened = opened(&stage, tell) => opened.map(Some),
+            opened = opened(&stage, chapters, tell) => opened.map(Some),
             () = interrupted => Ok(None),
         };
         match opened {
-            Ok(Some(teller)) => Ok(Some(Self {
-                load: Load::start(stage.listen(), REQUESTS_PER_S),
-                arrivals: tokio::spawn(arrive(teller)),
+            Ok(Some(opened)) => Ok(Some(Self {
+                loads: opened.iter().map(|one| Arc::clone(&one.load)).collect(),
+                arrivals: tokio::spawn(arrive(opened)),
                 stage,
             })),
             Ok(None) => {
@@ -83,33 +110,93 @@ impl Show {
     }
 
     /// Ends everything and tells what became of the requests.
-    pub async fn end(self) -> Tally {
+    pub async fn end(self) -> Sum {
         self.arrivals.abort();
-        let tally = self.load.stop().await;
+        // What is still to come begins no load any more.
+        let _ = self.arrivals.await;
+        let mut sum = Sum::default();
+        for load in self.loads.iter().filter_map(|load| load.get()) {
+            let tally = load.stop().await;
+            sum.sent += tally.sent;
+            sum.lost += tally.lost;
+        }
         self.stage.strike().await;
-        tally
+        sum
     }
 }
 
-async fn opened(stage: &Stage, tell: &(dyn Fn(&str) + Send + Sync)) -> Result<Teller, StoryError> {
-    let teller = Teller::connect(stage).await?;
-    first_deploy(&teller, tell).await?;
-    Ok(teller)
+async fn opened(
+    stage: &Stage,
+    chapters: &[Chapter],
+    tell: &(dyn Fn(&str) + Send + Sync),
+) -> Result<Vec<Opened>, StoryError> {
+    let mut all = Vec::new();
+    for chapter in chapters {
+        let teller = Teller::connect(stage, *chapter).await?;
+        first_deploy(&teller, tell).await?;
+        all.push(Opened {
+            chapter: *chapter,
+            teller: Arc::new(teller),
+            listen: stage.listen(*chapter),
+            load: Arc::default(),
+        });
+    }
+    Ok(all)
+}
+
+/// Tells the chapters one after the other. Each goes on behind the next, for a person who returns
+/// to it.
+async fn arrive(chapters: Vec<Opened>) -> Result<(), StoryError> {
+    let mut told = JoinSet::new();
+    for one in chapters {
+        one.load
+            .get_or_init(|| Load::start(one.listen, REQUESTS_PER_S));
+        let (teller, chapter) = (Arc::clone(&one.teller), one.chapter);
+        told.spawn(async move { arrivals(&teller, chapter).await });
+        one.teller.when(|view| chapter.is_over(view)).await?;
+    }
+    while let Some(ended) = told.join_next().await {
+        if let Ok(Err(error)) = ended {
+            return Err(error);
+        }
+    }
+    Ok(())
 }
 
 /// Deploys each release when the story has come to it. A refusal (somebody was quicker) is met by
 /// looking again.
-async fn arrive(teller: Teller) -> Result<(), StoryError> {
+async fn arrivals(teller: &Teller, chapter: Chapter) -> Result<(), StoryError> {
     loop {
-        teller.when(|view| arriving(view).is_some()).await?;
+        teller.when(|view| chapter.arriving(view).is_some()).await?;
         sleep(PAUSE).await;
         let snapshot = teller.when(|_| true).await?;
         let view = snapshot.placement(teller.placement());
-        if let Some(version) = view.and_then(arriving)
+        if let Some(version) = view.and_then(|view| chapter.arriving(view))
             && let Err(refused) = teller.deploy(version).await
         {
             tracing::info!("{version} comes later: {refused}");
         }
+    }
+}
+
+impl Chapter {
+    /// The release that comes next, `None` while it is the person's turn.
+    fn arriving(self, view: &PlacementView) -> Option<&'static str> {
+        match self {
+            Self::First => arriving(view),
+            Self::Second => second::arriving(view),
+        }
+    }
+
+    /// Whether nothing is left to be told of it.
+    fn is_over(self, view: &PlacementView) -> bool {
+        let is_last = |last: &ClosedView| match self {
+            Self::First => {
+                last.kind == RolloutKind::Deploy && last.release.version.as_str() == LAST
+            }
+            Self::Second => last.kind == RolloutKind::Restart,
+        };
+        view.rollout.is_none() && view.last.as_ref().is_some_and(is_last)
     }
 }
 
@@ -130,15 +217,33 @@ fn arriving(view: &PlacementView) -> Option<&'static str> {
 
 /// What there is to see and to try now.
 pub fn line(snapshot: &Snapshot) -> Option<String> {
-    let view = snapshot
-        .placements
-        .iter()
-        .find(|view| view.placement.service.as_str() == SERVICE)?;
-    Some(match (&view.rollout, &view.last) {
+    let first = of(snapshot, Chapter::First);
+    let second = of(snapshot, Chapter::Second);
+    match (first, second) {
+        (first, Some(second)) if first.is_none_or(|first| is_past(first, second)) => {
+            Some(second::line(second, first))
+        }
+        (Some(first), _) => Some(first_line(first)),
+        (None, _) => None,
+    }
+}
+
+/// Whether the second chapter has begun: the first is over, or the person did not wait for that.
+fn is_past(first: &PlacementView, second: &PlacementView) -> bool {
+    Chapter::First.is_over(first) || second::has_begun(second)
+}
+
+fn of(snapshot: &Snapshot, chapter: Chapter) -> Option<&PlacementView> {
+    let mut views = snapshot.placements.iter();
+    views.find(|view| view.placement.service.as_str() == chapter.service())
+}
+
+fn first_line(view: &PlacementView) -> String {
+    match (&view.rollout, &view.last) {
         (Some(open), _) => during(open),
         (None, Some(last)) => between(view, last),
         (None, None) => "The first version is being started.".to_owned(),
-    })
+    }
 }
 
 fn during(open: &RolloutView) -> String {
@@ -188,10 +293,7 @@ fn between(view: &PlacementView, last: &ClosedView) -> String {
                 last.because
             )
         }
-        (RolloutKind::Deploy, LAST) => {
-            "That was the story; pane 5 kept every step of it. q or Ctrl-C ends everything."
-                .to_owned()
-        }
+        (RolloutKind::Deploy, LAST) => THE_END.to_owned(),
         (RolloutKind::Deploy | RolloutKind::Restart | RolloutKind::Drill, _) => match last.status {
             Status::Succeeded => format!("{version} has all traffic.{coming}"),
             _ => format!("{version}: {}.{coming}", last.because),
@@ -202,8 +304,9 @@ fn between(view: &PlacementView, last: &ClosedView) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::input::EngineInfo;
     use crate::model::{ReleaseId, RolloutId, RolloutNumber};
-    use crate::view::snapshot::{ReleaseView, RollbackView, TrafficView};
+    use crate::view::snapshot::{EngineView, ReleaseView, RollbackView, TrafficView};
     use uuid::Uuid;
 
     fn release(version: &str) -> ReleaseView {
@@ -213,7 +316,7 @@ mod tests {
         }
     }
 
-    fn after(kind: RolloutKind, version: &str, status: Status) -> PlacementView {
+    pub(super) fn after(kind: RolloutKind, version: &str, status: Status) -> PlacementView {
         PlacementView {
             placement: "shop@production".parse().expect("a placement"),
             protected: true,
@@ -255,6 +358,52 @@ mod tests {
         assert_eq!(next(Deploy, "v3", Status::RolledBack), None);
         assert_eq!(next(Rollback, "v1", Status::Succeeded), Some("v4"));
         assert_eq!(next(Deploy, "v4", Status::RolledBack), None);
+    }
+
+    fn engine() -> EngineView {
+        EngineView {
+            info: EngineInfo {
+                version: "0.1.0".to_owned(),
+                pid: 1,
+                host: "here".into(),
+                config_hash: String::new(),
+            },
+            now_ms: 0,
+            started_ms: 0,
+            seq: 0,
+            history_trouble: None,
+            newer: false,
+            consoles: Vec::new(),
+            read_only: Vec::new(),
+            timeline: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_second_chapter_leads_once_the_first_is_over() {
+        use RolloutKind::Deploy;
+        let service = |name: &str, view: PlacementView| PlacementView {
+            placement: format!("{name}@production").parse().expect("a placement"),
+            ..view
+        };
+        let said = |first: Option<PlacementView>, second: PlacementView| {
+            let first = first.map(|view| service("shop", view));
+            let snapshot = Snapshot {
+                engine: engine(),
+                placements: first
+                    .into_iter()
+                    .chain([service("stock", second)])
+                    .collect(),
+            };
+            line(&snapshot).expect("a line")
+        };
+        let begin = || after(Deploy, "v1", Status::Succeeded);
+        let over = || after(Deploy, "v4", Status::RolledBack);
+        assert!(said(Some(begin()), begin()).contains("v2 comes"));
+        assert!(said(Some(over()), begin()).contains("Chapter 2"));
+        let early = after(Deploy, "v2", Status::Succeeded);
+        assert!(said(Some(begin()), early).contains("R, then y"));
+        assert!(said(None, begin()).contains("v1 in blue"));
     }
 
     #[test]

@@ -60,6 +60,7 @@ impl Tally {
 /// answers.
 #[derive(Debug)]
 pub struct Load {
+    began: Instant,
     tally: Arc<Mutex<Tally>>,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -69,6 +70,7 @@ impl Load {
     /// Sends `per_s` requests a second to an address until it is stopped.
     pub fn start(target: SocketAddr, per_s: u32) -> Self {
         let load = Self {
+            began: Instant::now(),
             tally: Arc::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -77,7 +79,7 @@ impl Load {
             client: client(),
             target,
             tally: Arc::clone(&load.tally),
-            began: Instant::now(),
+            began: load.began,
             places: Arc::new(Semaphore::new(UNDER_WAY_MAX)),
         };
         let (stop, tasks) = (load.stop.clone(), load.tasks.clone());
@@ -90,8 +92,13 @@ impl Load {
         lock(&self.tally).clone()
     }
 
+    /// How long it has run, by the clock of its tally.
+    pub fn elapsed_ms(&self) -> u64 {
+        self.began.elapsed().as_millis() as u64
+    }
+
     /// Stops sending, waits for the last answers and says what became of all requests.
-    pub async fn stop(self) -> Tally {
+    pub async fn stop(&self) -> Tally {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;

@@ -1,7 +1,9 @@
 //! What a story needs around it: a private directory with a configuration, a host and an engine
 //! as processes of their own, and the certainty that nothing is left of them afterwards.
 
+use super::chapter::Chapter;
 use crate::link::{self, Client, ClientOptions};
+use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -12,8 +14,6 @@ use std::time::Duration;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
-/// The demo's service.
-pub const SERVICE: &str = "shop";
 /// The demo's environment, protected like a real one.
 pub const ENVIRONMENT: &str = "production";
 /// A version that answers one request in twenty with an error.
@@ -25,8 +25,10 @@ const START: Duration = Duration::from_secs(20);
 const END: Duration = Duration::from_secs(15);
 /// Between two looks at a process that begins.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
-/// Ports a demo uses in a row: the proxy's and six servers'.
-const PORTS: u16 = 7;
+/// Ports of one service in a row: the proxy's and six servers'.
+const PORTS_EACH: u16 = 7;
+/// Ports a demo uses in a row: one service for each chapter.
+const PORTS: u16 = PORTS_EACH * Chapter::ALL.len() as u16;
 /// Where they are looked for. Linux gives outgoing connections ports from 32,768 on.
 const FIRST_PORT: u16 = 20_000;
 const PORT_RANGE: u16 = 12_000;
@@ -77,22 +79,22 @@ pub struct Pace {
 pub struct Stage {
     dir: PathBuf,
     config: PathBuf,
-    listen: SocketAddr,
+    first_port: u16,
     host: Child,
     engine: Child,
 }
 
 impl Stage {
-    /// Sets everything up and waits until it answers.
+    /// Sets everything up for these chapters and waits until it answers.
     ///
     /// # Errors
     /// Any [`StageError`]; what was begun is ended again.
-    pub async fn set(pace: Pace) -> Result<Self, StageError> {
+    pub async fn set(pace: Pace, chapters: &[Chapter]) -> Result<Self, StageError> {
         let program = std::env::current_exe().map_err(|source| StageError::Start {
             what: "this program",
             source,
         })?;
-        let listen = free_ports().ok_or(StageError::Ports)?;
+        let first_port = free_ports().ok_or(StageError::Ports)?;
         let dir = std::env::temp_dir().join(format!("wheelhouse-demo-{}", uuid::Uuid::now_v7()));
         let prepare = |source| StageError::Prepare {
             path: dir.clone(),
@@ -103,7 +105,7 @@ impl Stage {
             .create(&dir)
             .map_err(prepare)?;
         let config = dir.join("wheelhouse.toml");
-        let text = configuration(&program, &dir, listen, pace);
+        let text = configuration(&program, &dir, first_port, pace, chapters);
         write_private(&config, &text).map_err(|source| StageError::Prepare {
             path: config.clone(),
             source,
@@ -122,7 +124,7 @@ impl Stage {
         let mut stage = Self {
             dir,
             config,
-            listen,
+            first_port,
             host,
             engine,
         };
@@ -140,9 +142,9 @@ impl Stage {
         &self.config
     }
 
-    /// Where the proxy listens.
-    pub fn listen(&self) -> SocketAddr {
-        self.listen
+    /// Where the proxy listens for a chapter's service.
+    pub fn listen(&self, chapter: Chapter) -> SocketAddr {
+        listen(self.first_port, chapter)
     }
 
     /// Where engine and host keep everything.
@@ -229,52 +231,44 @@ impl Stage {
 
 /// Finds ports in a row that nobody listens on now, below those that the system gives to outgoing
 /// connections: an instance that starts later must find its port still free.
-fn free_ports() -> Option<SocketAddr> {
+fn free_ports() -> Option<u16> {
     let free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
-    let offset = (std::process::id() % 1_000) as u16 * PORTS;
-    let candidates = (0..1_000_u16).map(|n| FIRST_PORT + (offset + n * PORTS) % PORT_RANGE);
-    let first = candidates
-        .into_iter()
-        .find(|first| (0..PORTS).all(|n| free(first + n)))?;
-    Some(SocketAddr::from((Ipv4Addr::LOCALHOST, first)))
+    let offset = (std::process::id() % 1_000) as u16 * PORTS_EACH;
+    let mut candidates =
+        (0..1_000_u16).map(|n| FIRST_PORT + (offset + n * PORTS_EACH) % PORT_RANGE);
+    candidates.find(|first| (0..PORTS).all(|n| free(first + n)))
 }
 
-fn configuration(program: &Path, dir: &Path, listen: SocketAddr, pace: Pace) -> String {
+fn listen(first_port: u16, chapter: Chapter) -> SocketAddr {
+    let before = Chapter::ALL.iter().take_while(|other| **other != chapter);
+    let port = first_port + before.count() as u16 * PORTS_EACH;
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+fn configuration(
+    program: &Path,
+    dir: &Path,
+    first_port: u16,
+    pace: Pace,
+    chapters: &[Chapter],
+) -> String {
     let text = |path: &Path| toml::Value::from(path.display().to_string()).to_string();
     let (program, state) = (text(program), text(&dir.join("state")));
     let soak = pace.soak_s;
-    format!(
+    let mut whole = format!(
         r#"state_dir = {state}
 
 [env.{ENVIRONMENT}]
 protected = true
 
-[service.{SERVICE}]
-listen = "{listen}"
-instances = 3
-command = [
-    {program}, "demo-service", "--address", "{{address}}", "--version", "{{version}}",
-    "--latency-ms", "8", "--fault", "{BAD_VERSION}=0.05",
-]
-stop_grace = "5s"
-
-[service.{SERVICE}.health]
-path = "/readyz"
-json = {{ "/checks/database" = "ok", "/checks/cache" = "ok" }}
-interval = "1s"
-timeout = "900ms"
-
-[[service.{SERVICE}.smoke]]
-name = "front-page"
-path = "/"
-contains = "version"
-
-[service.{SERVICE}.env.{ENVIRONMENT}]
-
 [canary]
 steps = [10, {{ weight = 25, pause = true }}, 50, 100]
 soak = "{soak}s"
 min_requests = 200
+
+# Production is protected: a person begins the switch.
+[blue_green]
+soak = "{soak}s"
 
 # The story is about errors; a busy machine must not tell another one.
 [analysis]
@@ -283,6 +277,43 @@ error_ratio = 0.03
 latency_p99_vs_stable = 4.0
 mean_vs_stable = 4.0
 infrastructure_health = 0.7
+"#
+    );
+    for chapter in chapters {
+        let listen = listen(first_port, *chapter);
+        let _ = write!(whole, "{}", service(*chapter, &program, listen));
+    }
+    whole
+}
+
+fn service(chapter: Chapter, program: &str, listen: SocketAddr) -> String {
+    let (service, strategy) = (chapter.service(), chapter.strategy());
+    let slow_start_ms = chapter.slow_start_ms();
+    format!(
+        r#"
+[service.{service}]
+strategy = "{strategy}"
+listen = "{listen}"
+instances = 3
+command = [
+    {program}, "demo-service", "--address", "{{address}}", "--version", "{{version}}",
+    "--latency-ms", "8", "--fault", "{BAD_VERSION}=0.05",
+    "--slow-start-ms", "{slow_start_ms}",
+]
+stop_grace = "5s"
+
+[service.{service}.health]
+path = "/readyz"
+json = {{ "/checks/database" = "ok", "/checks/cache" = "ok" }}
+interval = "1s"
+timeout = "900ms"
+
+[[service.{service}.smoke]]
+name = "front-page"
+path = "/"
+contains = "version"
+
+[service.{service}.env.{ENVIRONMENT}]
 "#
     )
 }
@@ -372,6 +403,6 @@ mod tests {
         let last = FIRST_PORT + PORT_RANGE - 1 + PORTS;
         assert!(last < outgoing.unwrap_or(32_768), "up to {last}");
         let found = free_ports().expect("free ports");
-        assert!((FIRST_PORT..=last).contains(&found.port()), "{found}");
+        assert!((FIRST_PORT..=last).contains(&found), "{found}");
     }
 }

@@ -1,6 +1,10 @@
 //! The story: a good release goes out, a bad one is taken back, and there is a way back from
 //! everything. Told unattended as plain lines; [`guide`](super::guide) tells it beside a person's console.
+//! Its first chapter is here; the second has a file of its own.
 
+mod second;
+
+use super::chapter::Chapter;
 use super::load::{Load, Tally};
 use super::stage::{BAD_VERSION, Pace, Stage};
 use super::teller::{StoryError, Teller, turned};
@@ -31,21 +35,22 @@ impl Promises {
     }
 }
 
-/// Tells the whole story without a terminal. `tell` gets its lines; `interrupted` ends it early,
+/// Tells these chapters without a terminal. `tell` gets their lines; `interrupted` ends them early,
 /// and everything with it.
 ///
 /// # Errors
 /// When the story could not be told to its end; nothing is left behind then either.
 pub async fn unattended(
+    chapters: &[Chapter],
     tell: &(dyn Fn(&str) + Send + Sync),
     interrupted: impl Future<Output = ()>,
 ) -> Result<Option<Promises>, StoryError> {
     let mut interrupted = pin!(interrupted);
-    let Some(stage) = set_stage(interrupted.as_mut()).await? else {
+    let Some(stage) = set_stage(chapters, interrupted.as_mut()).await? else {
         return Ok(None);
     };
     let told = tokio::select! {
-        told = all_scenes(&stage, tell) => Some(told),
+        told = told(&stage, chapters, tell) => Some(told),
         () = interrupted => None,
     };
     let state_dir = stage.state_dir();
@@ -68,9 +73,10 @@ pub async fn unattended(
 
 /// Sets the stage. Interrupted, it strikes it again: `None`.
 pub(super) async fn set_stage(
+    chapters: &[Chapter],
     interrupted: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<Option<Stage>, StoryError> {
-    let mut setting = pin!(Stage::set(Pace { soak_s: 10 }));
+    let mut setting = pin!(Stage::set(Pace { soak_s: 10 }, chapters));
     tokio::select! {
         biased;
         () = interrupted => {
@@ -81,24 +87,58 @@ pub(super) async fn set_stage(
     }
 }
 
-async fn all_scenes(
+async fn told(
     stage: &Stage,
+    chapters: &[Chapter],
     tell: &(dyn Fn(&str) + Send + Sync),
 ) -> Result<Promises, StoryError> {
-    let teller = Teller::connect(stage).await?;
+    let mut kept = Vec::new();
+    for chapter in chapters {
+        tell(chapter.title());
+        let (teller, load) = opened(stage, *chapter, tell).await?;
+        let told = match chapter {
+            Chapter::First => scenes(&teller, &load, tell).await.map(Told::First),
+            Chapter::Second => second::scenes(&teller, &load, tell).await.map(Told::Second),
+        };
+        let tally = load.stop().await;
+        for complaint in &tally.complaints {
+            tracing::warn!("{complaint}");
+        }
+        kept.push((
+            tally.lost == 0,
+            format!("{} requests sent, {} lost", tally.sent, tally.lost),
+        ));
+        kept.extend(match told? {
+            Told::First(outcome) => judge_story(&tally, &outcome),
+            Told::Second(outcome) => second::judge(&outcome),
+        });
+    }
+    Ok(Promises { kept })
+}
+
+/// What a chapter's scenes found.
+enum Told {
+    First(Outcome),
+    Second(second::Outcome),
+}
+
+/// The first version serves, and the load asks it.
+async fn opened(
+    stage: &Stage,
+    chapter: Chapter,
+    tell: &(dyn Fn(&str) + Send + Sync),
+) -> Result<(Teller, Load), StoryError> {
+    let teller = Teller::connect(stage, chapter).await?;
+    let listen = stage.listen(chapter);
     tell(&format!(
-        "host and engine run; the proxy listens at http://{}",
-        stage.listen()
+        "host and engine run; the proxy listens at http://{listen}"
     ));
     first_deploy(&teller, tell).await?;
-    let load = Load::start(stage.listen(), REQUESTS_PER_S);
+    let load = Load::start(listen, REQUESTS_PER_S);
     tell(&format!(
         "{REQUESTS_PER_S} requests a second from now on, each with an id of its own"
     ));
-    let scenes = scenes(&teller, &load, tell).await;
-    let tally = load.stop().await;
-    let back = scenes?;
-    Ok(judge_story(&tally, &back))
+    Ok((teller, load))
 }
 
 /// What the scenes found, for the promises.
@@ -156,16 +196,13 @@ pub(super) async fn first_deploy(
 /// Promotes, again if the rollout moved on meanwhile, as a person would.
 async fn promote(teller: &Teller, to: PromoteTo) -> Result<(), StoryError> {
     const ATTEMPTS: usize = 20;
-    let soaks = |view: &PlacementView| {
-        let soaking = view
-            .rollout
-            .as_ref()
-            .is_some_and(|open| open.phase == PhaseView::Soaking);
-        soaking || view.rollout.is_none()
+    let waits = |view: &PlacementView| {
+        let open = view.rollout.as_ref();
+        open.is_none_or(|open| matches!(open.phase, PhaseView::Soaking | PhaseView::Ready))
     };
     let mut why = turned("there was nothing to promote");
     for _ in 0..ATTEMPTS {
-        let snapshot = teller.until("a soak", soaks).await?;
+        let snapshot = teller.until("something to promote", waits).await?;
         let view = snapshot.placement(teller.placement());
         let Some(open) = view.and_then(|view| view.rollout.as_ref()) else {
             return Ok(());
@@ -275,17 +312,10 @@ async fn abort(teller: &Teller, tell: &(dyn Fn(&str) + Send + Sync)) -> Result<b
     Ok(status == Status::RolledBack)
 }
 
-fn judge_story(tally: &Tally, outcome: &Outcome) -> Promises {
-    for complaint in &tally.complaints {
-        tracing::warn!("{complaint}");
-    }
+fn judge_story(tally: &Tally, outcome: &Outcome) -> Vec<(bool, String)> {
     let share = |answers: u64| answers as f64 * 100.0 / tally.sent.max(1) as f64;
     let bad = tally.of(BAD_VERSION);
-    let kept = vec![
-        (
-            tally.lost == 0,
-            format!("{} requests sent, {} lost", tally.sent, tally.lost),
-        ),
+    vec![
         (
             outcome.bad_taken_back,
             format!("{BAD_VERSION} was taken back without a person"),
@@ -302,6 +332,5 @@ fn judge_story(tally: &Tally, outcome: &Outcome) -> Promises {
             "the rollback moved all traffic to v1".to_owned(),
         ),
         (outcome.aborted, "the abort took v4 back".to_owned()),
-    ];
-    Promises { kept }
+    ]
 }

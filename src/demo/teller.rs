@@ -1,6 +1,7 @@
 //! The one who tells a story: a connection to its engine, with words for what a story needs.
 
-use super::stage::{ENVIRONMENT, SERVICE, Stage, StageError};
+use super::chapter::Chapter;
+use super::stage::{ENVIRONMENT, Stage, StageError};
 use crate::link::wire::{CommandRequest, Reply, Request};
 use crate::link::{Client, ClientOptions, socket_path};
 use crate::model::command::{Answer, Refusal};
@@ -16,7 +17,7 @@ const ASK: Duration = Duration::from_secs(10);
 /// Between two attempts while the history cannot be written.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 /// For one scene; the longest is a canary of four steps.
-const SCENE: Duration = Duration::from_secs(75);
+pub(super) const SCENE: Duration = Duration::from_secs(75);
 
 /// Why a story broke off.
 #[derive(Debug, thiserror::Error)]
@@ -41,23 +42,23 @@ pub struct Teller {
 }
 
 impl Teller {
-    /// Connects to a stage's engine.
+    /// Connects to a stage's engine, to tell a chapter of its service.
     ///
     /// # Errors
     /// When it does not answer.
-    pub async fn connect(stage: &Stage) -> Result<Self, StoryError> {
+    pub async fn connect(stage: &Stage, chapter: Chapter) -> Result<Self, StoryError> {
         let options = ClientOptions::command(None);
         let socket = socket_path(&stage.state_dir());
         let (client, _) = Client::connect(&socket, &options)
             .await
             .map_err(|error| turned(error.to_string()))?;
-        let placement = format!("{SERVICE}@{ENVIRONMENT}")
+        let placement = format!("{}@{ENVIRONMENT}", chapter.service())
             .parse()
             .map_err(|error: crate::model::NameError| turned(error.to_string()))?;
         Ok(Self { client, placement })
     }
 
-    /// The story's service, where it runs.
+    /// The chapter's service, where it runs.
     pub fn placement(&self) -> &Placement {
         &self.placement
     }

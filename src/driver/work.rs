@@ -10,7 +10,7 @@ use crate::model::{
     ServerName, ServiceSpec, Stock, Version,
 };
 use crate::ports::{
-    Balancer, Metrics, NOTE, Probe, ReadError, Runtime, RuntimeLook, Start, Stop, Written,
+    Balancer, Metrics, NOTE, Probe, Quiet, ReadError, Runtime, RuntimeLook, Start, Stop, Written,
 };
 use crate::view::words;
 use futures::future::join_all;
@@ -240,7 +240,9 @@ async fn call<P: Peers>(peers: &P, effect: &Effect) -> Ended {
             };
             (Outcome::Applied, metrics_seen(placement, source, reading))
         }
-        Effect::StartInstance { .. } | Effect::StopInstance { .. } => instance(peers, effect).await,
+        Effect::StartInstance { .. }
+        | Effect::QuietInstance { .. }
+        | Effect::StopInstance { .. } => instance(peers, effect).await,
         Effect::Probe {
             placement,
             server,
@@ -313,6 +315,9 @@ async fn instance<P: Peers>(peers: &P, effect: &Effect) -> Ended {
     let (Effect::StartInstance {
         placement, runtime, ..
     }
+    | Effect::QuietInstance {
+        placement, runtime, ..
+    }
     | Effect::StopInstance {
         placement, runtime, ..
     }) = effect
@@ -343,6 +348,19 @@ async fn instance<P: Peers>(peers: &P, effect: &Effect) -> Ended {
                 workload,
                 keep_running,
                 rollout,
+            })
+            .await
+        }
+        Effect::QuietInstance {
+            placement,
+            server,
+            signal,
+            ..
+        } => {
+            peer.quiet(Quiet {
+                placement,
+                server,
+                signal,
             })
             .await
         }

@@ -152,6 +152,7 @@ fn fold(place: &mut PlacementState, record: &Record) {
         | Entry::InstanceFailed { .. }
         | Entry::EvidenceKept { .. }
         | Entry::DrainBegun { .. }
+        | Entry::InstanceQuieted { .. }
         | Entry::StopIntended { .. }
         | Entry::InstanceStopped { .. } => fold_instance(place, record),
         Entry::WeightIntended { .. }
@@ -300,7 +301,10 @@ fn fold_instance(place: &mut PlacementState, record: &Record) {
                 record,
                 server,
                 *release,
-                InstanceStatus::Draining { epochs },
+                InstanceStatus::Draining {
+                    epochs,
+                    quiet_ms: None,
+                },
             );
         }
         // What was decided during a gap may meet an instance that is on its way out since.
@@ -333,10 +337,18 @@ fn fold_instance(place: &mut PlacementState, record: &Record) {
                 record,
                 InstanceStatus::Draining {
                     epochs: epochs.clone(),
+                    quiet_ms: None,
                 },
             );
             intend(place, server, record);
             begin_outage(place, record, server);
+        }
+        Entry::InstanceQuieted { server, .. } => {
+            if let Some(there) = place.instances.get_mut(server)
+                && let InstanceStatus::Draining { quiet_ms, .. } = &mut there.status
+            {
+                quiet_ms.get_or_insert(record.at_ms);
+            }
         }
         Entry::StopIntended { server, .. } => {
             set(place, server, record, InstanceStatus::Stopping);

@@ -2,6 +2,7 @@
 
 use super::evidence;
 use super::look::{Health, Look};
+use super::retire;
 use super::shares;
 use super::sources;
 use super::stock;
@@ -218,7 +219,7 @@ fn plan_instance(look: &Look<'_>, server: &ServerName, instance: &Instance, agen
     if let Some((at_ms, effect)) = evidence {
         agenda.due(at_ms, || effect);
     }
-    match instance.status {
+    match &instance.status {
         InstanceStatus::Starting | InstanceStatus::Up => {
             plan_start(look, server, instance, agenda);
             plan_probe(look, server, instance, agenda);
@@ -229,8 +230,39 @@ fn plan_instance(look: &Look<'_>, server: &ServerName, instance: &Instance, agen
                 agenda.safely(stop(look, server, instance));
             }
         }
-        InstanceStatus::Failed { .. } | InstanceStatus::Draining { .. } => {}
+        InstanceStatus::Draining { quiet_ms, .. } => {
+            if retire::quiet_signal(look, instance).is_some() {
+                let told_ms = quiet_ms.unwrap_or(instance.since_ms);
+                agenda.wake(told_ms + look.place.spec.canary.drain_timeout_ms);
+            }
+            agenda.safely(quiet(look, server, instance, *quiet_ms));
+        }
+        InstanceStatus::Failed { .. } => {}
     }
+}
+
+/// Tells a draining worker to take no new work, where that is not known to have been done to the
+/// process that runs.
+fn quiet(
+    look: &Look<'_>,
+    server: &ServerName,
+    instance: &Instance,
+    told_ms: Option<u64>,
+) -> Option<Effect> {
+    let signal = retire::quiet_signal(look, instance)?;
+    let there = look.instance(server)??;
+    let begun = there.exited.is_none() && there.waiting.is_none();
+    let runs = there.release == instance.release && begun;
+    let begun_since = told_ms.is_none_or(|told_ms| there.started_ms > told_ms);
+    (runs && !there.quiet && begun_since).then(|| {
+        Some(Effect::QuietInstance {
+            id: instance.intent,
+            placement: look.placement.clone(),
+            runtime: look.place.spec.runtime_of(server)?.clone(),
+            server: server.clone(),
+            signal,
+        })
+    })?
 }
 
 /// Starts what is missing, and brings the restart policy up to date: verified releases are kept

@@ -165,6 +165,7 @@ impl Stage {
             }
             Effect::ReadRuntime { placement, .. }
             | Effect::StartInstance { placement, .. }
+            | Effect::QuietInstance { placement, .. }
             | Effect::StopInstance { placement, .. } => self.runtime(placement, effect),
             Effect::ReadMetrics {
                 placement,
@@ -288,6 +289,7 @@ impl Stage {
     fn runtime(&self, placement: &Placement, effect: &Effect) -> Observation {
         let (Effect::ReadRuntime { runtime, .. }
         | Effect::StartInstance { runtime, .. }
+        | Effect::QuietInstance { runtime, .. }
         | Effect::StopInstance { runtime, .. }) = effect
         else {
             unreachable!("invariant: only runtime effects come here")
@@ -309,6 +311,12 @@ impl Stage {
                     ..InstanceView::of(*release)
                 };
                 reading.instances.insert(server.clone(), instance);
+            }
+            Effect::QuietInstance { server, .. } => {
+                if let Some(there) = reading.instances.get_mut(server) {
+                    there.quiet = true;
+                    there.keep_running = false;
+                }
             }
             Effect::StopInstance { server, .. } => {
                 reading.instances.remove(server);

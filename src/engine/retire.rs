@@ -2,6 +2,7 @@
 
 use super::look::Look;
 use crate::model::entry::IdleProof;
+use crate::model::service::QuietSignal;
 use crate::model::state::{Instance, InstanceStatus};
 use crate::model::world::BalancerReading;
 use crate::model::{BalancerName, Entry, ReleaseId, ServerName};
@@ -44,8 +45,17 @@ fn next(look: &Look<'_>, server: &ServerName, instance: &Instance) -> Option<Ent
     let placement = look.placement.clone();
     let server_name = server.clone();
     match &instance.status {
-        InstanceStatus::Draining { epochs } => {
-            let proof = idle(look, server, instance.since_ms, epochs)?;
+        InstanceStatus::Draining { epochs, quiet_ms } => {
+            if quiet_ms.is_none() && is_quiet(look, server, instance) {
+                return Some(Entry::InstanceQuieted {
+                    placement,
+                    server: server_name,
+                });
+            }
+            let proof = match look.place.spec.has_traffic() {
+                true => idle(look, server, instance.since_ms, epochs)?,
+                false => done(look, server, instance, *quiet_ms)?,
+            };
             Some(Entry::StopIntended {
                 placement,
                 server: server_name,
@@ -88,17 +98,51 @@ fn lingers(look: &Look<'_>, server: &ServerName) -> bool {
     since.any(|since_ms| since_ms + timeout_ms > look.now_ms)
 }
 
-/// What proves an instance idle: there is no balancer; or every balancer shows it out of traffic,
-/// and either no session is left, in the process the drain began with, or the drain timeout ran out.
+/// What tells a worker to take no new work, where something does.
+pub(super) fn quiet_signal(look: &Look<'_>, instance: &Instance) -> Option<QuietSignal> {
+    let release = look.place.releases.get(&instance.release);
+    let workload = release.map_or(&look.place.spec.workload, |release| &release.workload);
+    workload.quiet.filter(|_| !look.place.spec.has_traffic())
+}
+
+/// Whether a reading shows that a draining worker was told to take no new work.
+fn is_quiet(look: &Look<'_>, server: &ServerName, instance: &Instance) -> bool {
+    let there = look.instance(server).flatten();
+    there.is_some_and(|view| view.release == instance.release && view.quiet)
+}
+
+/// What proves that a worker may be stopped: nothing tells it to take no new work; it was told and
+/// has ended; or the drain timeout has run out since it was told, or could not be.
+fn done(
+    look: &Look<'_>,
+    server: &ServerName,
+    instance: &Instance,
+    quiet_ms: Option<u64>,
+) -> Option<IdleProof> {
+    if quiet_signal(look, instance).is_none() {
+        return Some(IdleProof::NoTraffic);
+    }
+    let read_ms = look.runtime(server).and_then(|view| view.read_ms);
+    let there = look.instance(server)?;
+    let runs = there.is_some_and(|view| {
+        view.release == instance.release && view.exited.is_none() && view.waiting.is_none()
+    });
+    if !runs && read_ms >= Some(instance.since_ms) {
+        return Some(IdleProof::Ended);
+    }
+    // One that could not be told is not waited for any longer than one that was.
+    let told_ms = quiet_ms.unwrap_or(instance.since_ms);
+    let due_ms = told_ms + look.place.spec.canary.drain_timeout_ms;
+    (due_ms <= look.now_ms).then_some(IdleProof::Timeout)
+}
+
+/// What proves an instance idle: every balancer shows it out of traffic, and either no session is left, in the process the drain began with, or the drain timeout ran out.
 fn idle(
     look: &Look<'_>,
     server: &ServerName,
     since_ms: u64,
     epochs: &BTreeMap<BalancerName, String>,
 ) -> Option<IdleProof> {
-    if !look.place.spec.has_traffic() {
-        return Some(IdleProof::NeverServed);
-    }
     let view = |reading: &BalancerReading| {
         let view = reading.servers.get(server);
         view.map_or((0, 0), |view| (view.effective_weight(), view.sessions))

@@ -6,7 +6,9 @@ use super::Host;
 use super::proxy::BackendError;
 use super::store::with_causes;
 use super::supervisor::{Key, SetError};
-use super::wire::{BODY_MAX_BYTES, BackendBody, Problem, SettingBody, StartBody, VERSION};
+use super::wire::{
+    BODY_MAX_BYTES, BackendBody, Problem, QuietBody, SettingBody, StartBody, VERSION,
+};
 use crate::model::Clean;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -76,6 +78,7 @@ impl From<SetError> for Trouble {
     fn from(error: SetError) -> Self {
         let status = match error {
             SetError::Taken { .. } | SetError::Full => StatusCode::CONFLICT,
+            SetError::Nobody { .. } => StatusCode::NOT_FOUND,
             SetError::NoCommand { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             SetError::Store(_) | SetError::Slow { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         };
@@ -167,6 +170,12 @@ async fn route(host: &Arc<Host>, request: Request<Incoming>) -> Answer {
             host.supervisor
                 .stop(&key(placement, server)?, grace)
                 .await?;
+            done()
+        }
+        (&Method::PUT, ["instances", placement, server, "quiet"]) => {
+            let body: QuietBody = read(request).await?;
+            host.supervisor
+                .quiet(&key(placement, server)?, body.signal)?;
             done()
         }
         (&Method::GET, ["instances", placement, server, "logs"]) => {

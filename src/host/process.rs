@@ -52,6 +52,11 @@ pub fn signal_group(leader: u32, signal: Signal) {
     }
 }
 
+/// Sends a signal to one process alone; says whether it was there to take it.
+pub fn signal_leader(leader: u32, signal: Signal) -> bool {
+    pid(leader).is_some_and(|pid| rustix::process::kill_process(pid, signal).is_ok())
+}
+
 /// Waits until nobody is left in a group, at most until `deadline`; says whether it is empty.
 pub async fn group_ends(leader: u32, deadline: Instant) -> bool {
     let Some(group) = pid(leader) else {

@@ -10,6 +10,7 @@ use super::logs::{Log, LogFiles};
 use super::process;
 use super::store::{RecordedInstance, Store, StoreError, private_dir};
 use super::wire::{LogBody, StartBody};
+use crate::model::service::QuietSignal;
 use crate::model::world::RuntimeReading;
 use crate::model::{Clean, Placement, ServerName};
 use crate::ports::Start;
@@ -61,6 +62,14 @@ pub enum SetError {
     NoCommand {
         /// The placement.
         placement: Placement,
+    },
+    /// Nobody runs there.
+    #[error("nothing runs behind server {server} of {placement}; read it again")]
+    Nobody {
+        /// The placement.
+        placement: Placement,
+        /// The server.
+        server: ServerName,
     },
     /// A place for its log could not be made.
     #[error(transparent)]
@@ -292,6 +301,22 @@ impl Supervisor {
             Some(instance) => self.end(&instance, grace).await,
             None => Ok(()),
         }
+    }
+
+    /// Tells a worker to take no new work, once; when it ends it is not started again.
+    ///
+    /// # Errors
+    /// When nothing runs there.
+    pub fn quiet(&self, key: &Key, signal: QuietSignal) -> Result<(), SetError> {
+        let there = self.lock().get(key).and_then(|slot| slot.instance.clone());
+        let nobody = || SetError::Nobody {
+            placement: key.placement.clone(),
+            server: key.server.clone(),
+        };
+        let instance = there.ok_or_else(nobody)?;
+        let told = instance.quiet(signal);
+        self.note(&instance);
+        told.then_some(()).ok_or_else(nobody)
     }
 
     async fn end(&self, instance: &Instance, grace: Duration) -> Result<(), SetError> {

@@ -6,7 +6,7 @@
 pub mod client;
 
 use crate::model::effect::ServerSetting;
-use crate::model::service::{Server, Workload};
+use crate::model::service::{QuietSignal, Server, Workload};
 use crate::model::world::{BalancerReading, RuntimeReading};
 use crate::model::{Clean, EffectId, Name, Placement, ReleaseId, ServerName};
 use crate::ports::{LogPage, Start};
@@ -85,6 +85,13 @@ impl StartBody {
             rollout: None,
         }
     }
+}
+
+/// Body of `PUT /v1/instances/PLACEMENT/SERVER/quiet`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuietBody {
+    /// What tells the worker to take no new work.
+    pub signal: QuietSignal,
 }
 
 /// Answer to `GET /v1/instances/PLACEMENT`.

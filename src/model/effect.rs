@@ -2,7 +2,7 @@
 
 use super::command::Answer;
 use super::metrics::MetricsQuestion;
-use super::service::{Backend, HealthCheck, SmokeTest, Workload};
+use super::service::{Backend, HealthCheck, QuietSignal, SmokeTest, Workload};
 use super::world::Admin;
 use super::{
     BalancerName, Clean, EffectId, MetricsName, Placement, Record, ReleaseId, RolloutId,
@@ -140,6 +140,20 @@ pub enum Effect {
         #[serde(default)]
         failed: bool,
     },
+    /// Tell a worker to take no new work, and let it end for good when it is done, then read back.
+    /// Where nobody knows whether it was told it is told again.
+    QuietInstance {
+        /// The intent behind it.
+        id: EffectId,
+        /// For which placement.
+        placement: Placement,
+        /// Where.
+        runtime: RuntimeName,
+        /// The server it stands behind.
+        server: ServerName,
+        /// What tells it.
+        signal: QuietSignal,
+    },
     /// Read what a failed instance left.
     ReadEvidence {
         /// For which placement.
@@ -177,7 +191,7 @@ pub enum EffectKey {
     Runtime(Placement, RuntimeName),
     /// A placement's questions to a source of metrics.
     Metrics(Placement, MetricsName),
-    /// One instance: start and stop.
+    /// One instance: start, quiet and stop.
     Instance(Placement, ServerName),
     /// One instance's probe.
     Probe(Placement, ServerName),
@@ -222,6 +236,9 @@ impl Effect {
             Self::StartInstance {
                 placement, server, ..
             }
+            | Self::QuietInstance {
+                placement, server, ..
+            }
             | Self::StopInstance {
                 placement, server, ..
             } => EffectKey::Instance(placement.clone(), server.clone()),
@@ -244,6 +261,7 @@ impl Effect {
         match self {
             Self::SetWeights { id, .. }
             | Self::StartInstance { id, .. }
+            | Self::QuietInstance { id, .. }
             | Self::StopInstance { id, .. } => Some(*id),
             _ => None,
         }
@@ -261,6 +279,7 @@ impl Effect {
             Self::ReadRuntime { .. } => 2_000,
             Self::ReadMetrics { .. } => METRICS_DEADLINE_MS,
             Self::StartInstance { .. } => 10_000,
+            Self::QuietInstance { .. } => 5_000,
             Self::StopInstance { grace_ms, .. } => grace_ms + 5_000,
             Self::Probe { check, .. } => check.timeout_ms,
             Self::Smoke { limit_ms, .. } => limit_ms + SMOKE_MARGIN_MS,

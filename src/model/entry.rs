@@ -85,6 +85,10 @@ pub enum IdleProof {
     Timeout,
     /// It never had traffic, or is not running any more.
     NeverServed,
+    /// A worker: no balancer sends it anything.
+    NoTraffic,
+    /// A worker that was told to take no new work ended by itself.
+    Ended,
 }
 
 /// What drifted.
@@ -348,6 +352,13 @@ pub enum Entry {
         /// The balancers' processes then.
         epochs: BTreeMap<BalancerName, String>,
     },
+    /// A worker was told to take no new work.
+    InstanceQuieted {
+        /// Where.
+        placement: Placement,
+        /// Behind which server.
+        server: ServerName,
+    },
     /// An instance is to be stopped.
     StopIntended {
         /// Where.
@@ -445,6 +456,7 @@ impl Entry {
             Self::DriftFound { .. } => "drift_found",
             Self::RetireIntended { .. } => "retire_intended",
             Self::DrainBegun { .. } => "drain_begun",
+            Self::InstanceQuieted { .. } => "instance_quieted",
             Self::StopIntended { .. } => "stop_intended",
             Self::InstanceStopped { .. } => "instance_stopped",
             Self::Refused { .. } => "refused",
@@ -484,6 +496,7 @@ impl Entry {
             | Self::DriftFound { placement, .. }
             | Self::RetireIntended { placement, .. }
             | Self::DrainBegun { placement, .. }
+            | Self::InstanceQuieted { placement, .. }
             | Self::StopIntended { placement, .. }
             | Self::InstanceStopped { placement, .. }
             | Self::Refused { placement, .. }

@@ -159,9 +159,69 @@ pub struct Workload {
     pub directory: Option<String>,
     /// Between the polite and the final stop signal.
     pub stop_grace_ms: u64,
+    /// What tells a worker to take no new work when its drain begins; absent: nothing does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiet: Option<QuietSignal>,
     /// How it is made as a container, where a runtime of containers runs it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<Box<Container>>,
+}
+
+/// A signal with which a worker is told to take no new work and to finish what it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum QuietSignal {
+    /// `SIGHUP`.
+    #[serde(rename = "SIGHUP")]
+    Hup,
+    /// `SIGINT`.
+    #[serde(rename = "SIGINT")]
+    Int,
+    /// `SIGQUIT`.
+    #[serde(rename = "SIGQUIT")]
+    Quit,
+    /// `SIGUSR1`.
+    #[serde(rename = "SIGUSR1")]
+    Usr1,
+    /// `SIGUSR2`.
+    #[serde(rename = "SIGUSR2")]
+    Usr2,
+    /// `SIGTERM`.
+    #[serde(rename = "SIGTERM")]
+    Term,
+    /// `SIGTSTP`.
+    #[serde(rename = "SIGTSTP")]
+    Tstp,
+    /// `SIGTTIN`.
+    #[serde(rename = "SIGTTIN")]
+    Ttin,
+    /// `SIGTTOU`.
+    #[serde(rename = "SIGTTOU")]
+    Ttou,
+    /// `SIGWINCH`.
+    #[serde(rename = "SIGWINCH")]
+    Winch,
+}
+
+impl QuietSignal {
+    /// Every one, by the word that configurations and records use.
+    pub const WORDS: [(&str, Self); 10] = [
+        ("SIGHUP", Self::Hup),
+        ("SIGINT", Self::Int),
+        ("SIGQUIT", Self::Quit),
+        ("SIGUSR1", Self::Usr1),
+        ("SIGUSR2", Self::Usr2),
+        ("SIGTERM", Self::Term),
+        ("SIGTSTP", Self::Tstp),
+        ("SIGTTIN", Self::Ttin),
+        ("SIGTTOU", Self::Ttou),
+        ("SIGWINCH", Self::Winch),
+    ];
+
+    /// Its word.
+    pub fn word(self) -> &'static str {
+        let row = Self::WORDS.iter().find(|(_, signal)| *signal == self);
+        row.map_or("", |(word, _)| word)
+    }
 }
 
 impl Workload {
@@ -477,6 +537,7 @@ mod tests {
             env: BTreeMap::from([("ME".into(), "{server}".into())]),
             directory: None,
             stop_grace_ms: 0,
+            quiet: None,
             container: None,
         };
         let server = "web1".parse().expect("a name");

@@ -225,6 +225,9 @@ pub enum InstanceStatus {
     Draining {
         /// The balancers' processes when that began.
         epochs: BTreeMap<BalancerName, String>,
+        /// When it was told to take no new work; absent: it was not, or need not be.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        quiet_ms: Option<u64>,
     },
     /// Being stopped.
     Stopping,

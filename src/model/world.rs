@@ -237,6 +237,9 @@ pub struct InstanceView {
     /// What the runtime knows it by, e.g. a container's id.
     #[serde(default)]
     pub identity: Option<Clean>,
+    /// Whether it was told to take no new work, as far as the runtime knows.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub quiet: bool,
     /// Processor time used since the reading before, in percent of what it may use: of its limit,
     /// else of all processors of its machine.
     #[serde(default)]
@@ -261,6 +264,7 @@ impl InstanceView {
             exited: None,
             waiting: None,
             identity: None,
+            quiet: false,
             cpu_percent: None,
             memory_bytes: None,
             memory_limit_bytes: None,

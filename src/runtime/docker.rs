@@ -30,9 +30,9 @@ pub use marker::Marker;
 use crate::model::service::Workload;
 use crate::model::world::{Evidence, RuntimeReading};
 use crate::model::{Clean, Placement, ReleaseId, RuntimeName, ServerName, Stock};
-use crate::ports::{self, LogPage, ReadError, RuntimeLook, Start, Stop, Written};
+use crate::ports::{self, LogPage, Quiet, ReadError, RuntimeLook, Start, Stop, Written};
 use connect::{CallError, Connection};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -67,6 +67,7 @@ pub struct DockerRuntime {
     figures: figures::Figures,
     logs: logs::Logs,
     pending: Pending,
+    quiet: Quieted,
 }
 
 /// Why an instance is not a container yet.
@@ -88,6 +89,9 @@ enum Cause {
 /// Starts that have not become containers, by what they were for.
 type Pending = Arc<Mutex<HashMap<(Placement, ServerName), NotYet>>>;
 
+/// Containers that were told to take no new work, by their id. What is forgotten is told again.
+type Quieted = Arc<Mutex<HashSet<String>>>;
+
 impl DockerRuntime {
     /// Connects to nothing yet.
     pub fn new(options: DockerOptions) -> Self {
@@ -99,6 +103,7 @@ impl DockerRuntime {
             figures: figures::Figures::default(),
             logs: logs::Logs::default(),
             pending: Pending::default(),
+            quiet: Quieted::default(),
             connection,
         }
     }
@@ -115,6 +120,19 @@ impl DockerRuntime {
         let mine = pending.iter().filter(|((whose, _), _)| whose == placement);
         mine.map(|((_, server), not_yet)| (server.clone(), not_yet.clone()))
             .collect()
+    }
+
+    /// Whether a container was told to take no new work.
+    fn is_quiet(&self, id: &str) -> bool {
+        self.quiet.lock().is_ok_and(|quiet| quiet.contains(id))
+    }
+
+    /// Remembers that a container was told, and forgets those that are gone.
+    fn set_quiet(&self, id: &str, there: &[&str]) {
+        if let Ok(mut quiet) = self.quiet.lock() {
+            quiet.retain(|told| there.contains(&told.as_str()));
+            quiet.insert(id.to_owned());
+        }
     }
 
     fn set_not_yet(&self, placement: &Placement, server: &ServerName, not_yet: Option<NotYet>) {
@@ -161,6 +179,10 @@ impl ports::Runtime for DockerRuntime {
 
     async fn start(&self, start: Start) -> Written<RuntimeReading> {
         self.start_container(start).await
+    }
+
+    async fn quiet(&self, quiet: Quiet) -> Written<RuntimeReading> {
+        self.quiet_container(quiet).await
     }
 
     async fn stop(&self, stop: Stop) -> Written<RuntimeReading> {

@@ -6,11 +6,11 @@
 mod program;
 
 use crate::host::wire::client::{CallError, ClientError, HostClient, judged};
-use crate::host::wire::{InstancesBody, LogBody, StartBody};
+use crate::host::wire::{InstancesBody, LogBody, QuietBody, StartBody};
 use crate::model::service::Workload;
 use crate::model::world::{Evidence, InstanceView, RuntimeReading};
 use crate::model::{Clean, Placement, ReleaseId, ServerName, Stock};
-use crate::ports::{self, LogPage, ReadError, RuntimeLook, Start, Stop, Written};
+use crate::ports::{self, LogPage, Quiet, ReadError, RuntimeLook, Start, Stop, Written};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -110,6 +110,22 @@ impl ports::Runtime for HostRuntime {
         };
         self.settle(&start.placement, sent, |reading| {
             reading.instances.get(&start.server).is_some_and(stands)
+        })
+        .await
+    }
+
+    async fn quiet(&self, quiet: Quiet) -> Written<RuntimeReading> {
+        let Quiet {
+            placement,
+            server,
+            signal,
+        } = quiet;
+        let path = format!("/instances/{placement}/{server}/quiet");
+        let body = QuietBody { signal };
+        let sent = self.client.put(&path, &body, READ_DEADLINE).await;
+        let told = |view: &InstanceView| view.quiet && !view.keep_running;
+        self.settle(&placement, sent, |reading| {
+            reading.instances.get(&server).is_some_and(told)
         })
         .await
     }

@@ -28,7 +28,7 @@ impl Balancers {
 
     /// So many requests per second arrive from now on, at all of them together.
     pub(super) fn arrive(&mut self, rps: u64) {
-        let each = rps / self.all.len() as u64;
+        let each = rps / self.all.len().max(1) as u64;
         self.all.values_mut().for_each(|one| one.rps = each);
     }
 

@@ -47,12 +47,16 @@ impl Sim<'_> {
                 self.checks.paused(now_ms);
             }
             Fault::BalancerRestarts(how) => {
-                let which = self.some_balancer();
+                let Some(which) = self.some_balancer() else {
+                    return;
+                };
                 self.balancers.get_mut(&which).restart(how);
                 self.checks.world_changed_weights(&which, false, now_ms);
             }
             Fault::BalancerDark { ms } => {
-                let which = self.some_balancer();
+                let Some(which) = self.some_balancer() else {
+                    return;
+                };
                 self.balancers.darken(&which, now_ms + ms);
             }
             Fault::RuntimeDark { ms } => {
@@ -70,7 +74,9 @@ impl Sim<'_> {
                     weight => ServerSetting::ready(weight),
                 };
                 let server = name(self, server);
-                let which = self.some_balancer();
+                let Some(which) = self.some_balancer() else {
+                    return;
+                };
                 let balancer = self.balancers.get_mut(&which);
                 let before = balancer.settings();
                 balancer.hand(&server, setting);
@@ -96,7 +102,9 @@ impl Sim<'_> {
             }
             Fault::TrafficStops { ms } => self.traffic_back_ms = now_ms + ms,
             Fault::CountersCleared => {
-                let which = self.some_balancer();
+                let Some(which) = self.some_balancer() else {
+                    return;
+                };
                 self.balancers.get_mut(&which).clear_counters();
             }
             Fault::DiskFails { ms, arrives } => {
@@ -122,11 +130,13 @@ impl Sim<'_> {
         all[n % all.len()].name.clone()
     }
 
-    fn some_balancer(&mut self) -> BalancerName {
+    /// `None` where the service has none.
+    fn some_balancer(&mut self) -> Option<BalancerName> {
         let names = self.balancers.names();
         match names.as_slice() {
-            [only] => only.clone(),
-            several => self.rng.pick(several).clone(),
+            [] => None,
+            [only] => Some(only.clone()),
+            several => Some(self.rng.pick(several).clone()),
         }
     }
 

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 /// Between an exit and the runtime's restart.
 const RESTART_MS: u64 = 400;
+/// From the signal that tells a worker to take no new work until it is done.
+const DONE_MS: u64 = 900;
 
 /// How a release behaves, whatever the engine believes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +55,8 @@ pub(super) struct FakeInstance {
     restarts: u32,
     pub(super) keep_running: bool,
     exited_ms: Option<u64>,
+    /// Whether its process was told to take no new work.
+    pub(super) quiet: bool,
     /// Hangs until then: it lives but answers nothing.
     hangs_until_ms: u64,
 }
@@ -138,10 +142,25 @@ impl Fleet {
             restarts: 0,
             keep_running,
             exited_ms: None,
+            quiet: false,
             hangs_until_ms: 0,
         };
         begin(&mut instance, self.pids, self.traits(release), now_ms);
         self.instances.insert(server.clone(), instance);
+        Ok(())
+    }
+
+    /// A worker takes no new work; when it is done it ends for good. Every second one has so much
+    /// to do that it never is.
+    pub(super) fn quiet(&mut self, server: &ServerName, now_ms: u64) -> Result<(), &'static str> {
+        let there = self.instances.get_mut(server);
+        let there = there.filter(|there| there.is_running());
+        let there = there.ok_or("nothing runs there")?;
+        there.quiet = true;
+        if there.pid % 2 == 0 {
+            there.dies_ms = Some(now_ms + DONE_MS);
+        }
+        there.keep_running = false;
         Ok(())
     }
 
@@ -184,6 +203,7 @@ impl Fleet {
             restarts: instance.restarts,
             keep_running: instance.keep_running,
             exited: instance.exited_ms.map(|_| "exit status 1".into()),
+            quiet: instance.quiet,
             ..InstanceView::of(instance.release)
         };
         RuntimeReading {
@@ -204,4 +224,5 @@ fn begin(instance: &mut FakeInstance, pid: u32, traits: Traits, now_ms: u64) {
     instance.ready_ms = now_ms + traits.ready_after_ms;
     instance.dies_ms = traits.dies_after_ms.map(|after| now_ms + after);
     instance.exited_ms = None;
+    instance.quiet = false;
 }

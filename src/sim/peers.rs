@@ -190,6 +190,7 @@ impl Sim<'_> {
             Effect::ReadBalancer { .. } | Effect::SetWeights { .. } => self.at_balancer(&call)?,
             Effect::ReadRuntime { .. }
             | Effect::StartInstance { .. }
+            | Effect::QuietInstance { .. }
             | Effect::StopInstance { .. } => self.at_runtime(&call)?,
             Effect::ReadEvidence { .. } => self.evidence(&call),
             Effect::ReadStock { .. } => self.stock(&call),
@@ -301,6 +302,7 @@ impl Sim<'_> {
         };
         let (Effect::ReadRuntime { runtime, .. }
         | Effect::StartInstance { runtime, .. }
+        | Effect::QuietInstance { runtime, .. }
         | Effect::StopInstance { runtime, .. }) = call.effect.clone()
         else {
             return Ok(());
@@ -334,6 +336,7 @@ impl Sim<'_> {
             } => self
                 .fleet
                 .start(server, *release, *id, *keep_running, now_ms),
+            Effect::QuietInstance { server, .. } => self.fleet.quiet(server, now_ms),
             Effect::StopInstance { server, .. } => {
                 self.checks
                     .stopped(server, &self.balancers, call.life == self.life, now_ms)?;

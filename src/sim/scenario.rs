@@ -6,8 +6,8 @@ use super::rng::Rng;
 use crate::model::command::PromoteTo;
 use crate::model::metrics::{Figure, MetricsSource, ToldBy};
 use crate::model::service::{
-    AnalysisSettings, Backend, CanarySettings, CheckKind, HealthCheck, HttpCheck, Server,
-    SmokeTest, Step, Workload,
+    AnalysisSettings, Backend, CanarySettings, CheckKind, HealthCheck, HttpCheck, QuietSignal,
+    Server, SmokeTest, Step, Workload,
 };
 use crate::model::strategy::{BlueGreen, Recreate, Rolling, Slots, Strategy};
 use crate::model::{Placement, ServiceSpec, Urgency};
@@ -162,11 +162,13 @@ pub(super) struct Scenario {
 }
 
 /// The services schedules are made for, by number.
-pub const SPECS: usize = 13;
+pub const SPECS: usize = 14;
 /// These are pairs: two hosts behind two balancers.
 const PAIRS: [usize; 3] = [4, 5, 11];
+/// No balancer sends it anything; it is told to take no new work.
+const WORKER: usize = 12;
 /// This one has parts: workers that move with it, and one that may run only once.
-const WHOLE: usize = 12;
+const WHOLE: usize = 13;
 
 /// The placement of every schedule.
 pub(super) fn placement() -> Placement {
@@ -232,9 +234,15 @@ fn alone(number: usize) -> ServiceSpec {
         (3, None, 3),
         (1, None, 2),
         (2, None, 3),
+        (2, None, 3),
         (1, None, 2),
     ][number];
     let pair = PAIRS.contains(&number);
+    let balancers: &[&str] = match number {
+        WORKER => &[],
+        _ if pair => &["lb1", "lb2"],
+        _ => &["proxy"],
+    };
     let step = |weight_percent, pause| Step {
         weight_percent,
         soak_ms: 1_200,
@@ -250,7 +258,7 @@ fn alone(number: usize) -> ServiceSpec {
         placement: placement(),
         protected: true,
         runtimes: named(if pair { &["app1", "app2"] } else { &["host"] }).collect(),
-        balancers: named(if pair { &["lb1", "lb2"] } else { &["proxy"] })
+        balancers: named(balancers)
             .map(|balancer| Backend {
                 balancer,
                 backend: "shop".parse().expect("a valid name"),
@@ -263,6 +271,7 @@ fn alone(number: usize) -> ServiceSpec {
             env: BTreeMap::new(),
             directory: None,
             stop_grace_ms: 500,
+            quiet: (number == WORKER).then_some(QuietSignal::Tstp),
             container: None,
         },
         health: HealthCheck {
@@ -337,7 +346,7 @@ fn strategy(number: usize) -> Strategy {
             },
             confirm: number == 7,
         }),
-        8 | 11 => Strategy::Rolling(rolling(1, 0)),
+        8 | 11 | WORKER => Strategy::Rolling(rolling(1, 0)),
         9 => Strategy::Rolling(rolling(0, 1)),
         10 => Strategy::Recreate(Recreate { watch_ms: 1_200 }),
         _ => Strategy::Canary,

@@ -117,6 +117,7 @@ fn effect(effect: &Effect) -> String {
                 release.0.as_u128()
             )
         }
+        Effect::QuietInstance { id, server, .. } => format!("quiet {id}: {server}"),
         Effect::StopInstance { id, server, .. } => format!("stop {id}: {server}"),
         Effect::Probe { server, .. } => format!("probe {server}"),
         Effect::ReadEvidence { server, .. } => format!("read what {server} left"),
@@ -157,6 +158,7 @@ pub(super) fn entry(entry: &Entry) -> String {
         Entry::InstanceIntended { server, .. }
         | Entry::InstanceUp { server, .. }
         | Entry::InstanceStopped { server, .. }
+        | Entry::InstanceQuieted { server, .. }
         | Entry::DrainBegun { server, .. } => format!("{} {server}", entry.kind()),
         Entry::InstanceFailed { server, why, .. } => format!("instance_failed {server}: {why}"),
         Entry::StopIntended { server, proof, .. } => format!("stop_intended {server} {proof:?}"),

@@ -44,6 +44,12 @@ pub fn effect_text(effect: &Effect) -> Clean {
             };
             format!("{runtime}: start {server} at {address}{again}: {command}")
         }
+        Effect::QuietInstance {
+            runtime,
+            server,
+            signal,
+            ..
+        } => format!("{runtime}: {} to {server}: take no new work", signal.word()),
         Effect::StopInstance {
             runtime, server, ..
         } => format!("{runtime}: stop {server}"),

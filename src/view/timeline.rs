@@ -124,9 +124,12 @@ fn text(state: &State, entry: &Entry) -> Option<String> {
         }
         Entry::RetireIntended { why, .. } => format!("warm release goes: {why}"),
         Entry::DrainBegun { server, .. } => format!("{server} drains"),
+        Entry::InstanceQuieted { server, .. } => format!("{server} takes no new work"),
         Entry::StopIntended { server, proof, .. } => match proof {
             IdleProof::Idle => format!("{server} is idle, stopping it"),
             IdleProof::Timeout => format!("{server} did not fall idle in time, stopping it"),
+            IdleProof::NoTraffic => format!("{server} gets no requests, stopping it"),
+            IdleProof::Ended => format!("{server} ended by itself, clearing it away"),
             IdleProof::NeverServed => format!("{server} never served, stopping it"),
         },
         Entry::InstanceStopped { server, .. } => format!("{server} is free"),

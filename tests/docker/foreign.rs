@@ -25,7 +25,7 @@ fn refused(outcome: &Outcome) -> String {
 }
 
 #[tokio::test]
-async fn fault_62_a_lost_reply_to_a_creation_makes_one_container() {
+async fn fault_062_a_lost_reply_to_a_creation_makes_one_container() {
     if !available() {
         return;
     }
@@ -43,7 +43,7 @@ async fn fault_62_a_lost_reply_to_a_creation_makes_one_container() {
 }
 
 #[tokio::test]
-async fn fault_62_a_lost_reply_to_a_start_is_settled_by_reading() {
+async fn fault_062_a_lost_reply_to_a_start_is_settled_by_reading() {
     if !available() {
         return;
     }
@@ -58,7 +58,7 @@ async fn fault_62_a_lost_reply_to_a_start_is_settled_by_reading() {
 }
 
 #[tokio::test]
-async fn fault_63_a_foreign_container_with_our_name_is_never_touched() {
+async fn fault_063_a_foreign_container_with_our_name_is_never_touched() {
     if !available() {
         return;
     }
@@ -86,7 +86,7 @@ async fn fault_63_a_foreign_container_with_our_name_is_never_touched() {
 }
 
 #[tokio::test]
-async fn fault_61_a_port_in_use_is_named_with_who_has_it() {
+async fn fault_061_a_port_in_use_is_named_with_who_has_it() {
     if !available() {
         return;
     }
@@ -110,7 +110,7 @@ async fn fault_61_a_port_in_use_is_named_with_who_has_it() {
 }
 
 #[tokio::test]
-async fn fault_61_a_container_of_another_release_is_not_adopted() {
+async fn fault_061_a_container_of_another_release_is_not_adopted() {
     if !available() {
         return;
     }

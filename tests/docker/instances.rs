@@ -1,15 +1,16 @@
 //! Instances as containers: the port's promises, deaths, restarts, evidence, figures, output.
 
 use crate::contract;
-use crate::support::{IMAGE, PORT, Shop, available, docker, runtime_at};
+use crate::support::{IMAGE, PORT, SOCKET, Shop, available, docker, runtime_at};
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
-use wheelhouse::model::service::{CheckKind, HealthCheck, HttpCheck};
+use wheelhouse::model::service::{CheckKind, HealthCheck, HttpCheck, QuietSignal};
 use wheelhouse::model::{Outcome, ReleaseId};
-use wheelhouse::ports::{Probe, Runtime, Start, Stop};
+use wheelhouse::ports::{Probe, Quiet, Runtime, Start, Stop};
 use wheelhouse::probe::InstanceProbe;
+use wheelhouse::runtime::docker::DockerRuntime;
 
 #[tokio::test]
 async fn docker_keeps_the_word_of_a_runtime() {
@@ -54,6 +55,43 @@ async fn answers(start: &Start) {
     .await;
 }
 
+#[tokio::test]
+async fn a_worker_is_told_and_not_started_again_when_it_is_done() {
+    if !available() {
+        return;
+    }
+    let shop = Shop::open();
+    let start = Start {
+        keep_running: true,
+        ..shop.demo("web1", &[])
+    };
+    let begun = shop.must_start(&start).await;
+    answers(&start).await;
+    let tell = async |runtime: &DockerRuntime, signal| {
+        let told = runtime.quiet(Quiet {
+            placement: shop.placement.clone(),
+            server: start.server.clone(),
+            signal,
+        });
+        assert_eq!(told.await.outcome, Outcome::Applied);
+    };
+    // It does nothing about this one, and runs on.
+    tell(&shop.runtime, QuietSignal::Winch).await;
+    let view = shop.view(&start.server).await.expect("it runs");
+    assert!(view.quiet && !view.keep_running && view.exited.is_none());
+    assert_eq!(view.pid, begun.pid);
+    // It was told, so this signal, which would end it, is not sent.
+    tell(&shop.runtime, QuietSignal::Term).await;
+    answers(&start).await;
+    // A second engine does not know; and done is done, although it was kept running.
+    let second = runtime_at(Path::new(SOCKET));
+    tell(&second, QuietSignal::Term).await;
+    let why = shop.ended(&start.server).await;
+    assert!(why.contains("exit status 0"), "{why}");
+    let view = shop.view(&start.server).await.expect("still there");
+    assert_eq!(view.restarts, 0);
+}
+
 fn next_release(start: &Start) -> Start {
     Start {
         release: ReleaseId(Uuid::now_v7()),
@@ -89,7 +127,7 @@ async fn an_instance_is_published_at_its_servers_address_and_known_by_its_labels
 }
 
 #[tokio::test]
-async fn fault_58_an_exit_after_healthy_is_told_and_kept_as_evidence() {
+async fn fault_058_an_exit_after_healthy_is_told_and_kept_as_evidence() {
     if !available() {
         return;
     }
@@ -203,7 +241,7 @@ async fn a_limit_of_memory_is_set_and_read() {
 }
 
 #[tokio::test]
-async fn fault_59_a_crash_loop_shows_in_its_restarts() {
+async fn fault_059_a_crash_loop_shows_in_its_restarts() {
     if !available() {
         return;
     }
@@ -236,7 +274,7 @@ async fn fault_59_a_crash_loop_shows_in_its_restarts() {
 }
 
 #[tokio::test]
-async fn fault_60_and_64_a_hanging_instance_fails_its_probe_and_is_killed_after_the_grace() {
+async fn fault_060_a_hanging_instance_fails_its_probe_although_docker_holds_it_for_running() {
     if !available() {
         return;
     }
@@ -251,6 +289,19 @@ async fn fault_60_and_64_a_hanging_instance_fails_its_probe_and_is_killed_after_
     assert!(probed.is_err(), "it hangs");
     let still = shop.view(&start.server).await.expect("there");
     assert_eq!(still.exited, None, "Docker holds it for running");
+}
+
+#[tokio::test]
+async fn fault_064_what_takes_no_stop_signal_is_killed_after_the_grace() {
+    if !available() {
+        return;
+    }
+    let shop = Shop::open();
+    let start = shop.demo("web1", &[]);
+    let view = shop.must_start(&start).await;
+    answers(&start).await;
+    let pid = Pid::from_raw(view.pid.try_into().expect("a pid")).expect("a pid");
+    kill_process(pid, Signal::STOP).expect("stopped");
     let began = Instant::now();
     let stopped = shop
         .runtime

@@ -169,6 +169,7 @@ impl Shop {
                 env: BTreeMap::new(),
                 directory: None,
                 stop_grace_ms: 2_000,
+                quiet: None,
                 container: Some(Box::new(Container {
                     image: IMAGE.to_owned(),
                     port: Some(PORT),

@@ -63,6 +63,7 @@ fn workload() -> Workload {
         env: BTreeMap::from([("MODE".to_owned(), "live".to_owned())]),
         directory: None,
         stop_grace_ms: 10_000,
+        quiet: None,
         container: None,
     }
 }

@@ -159,6 +159,7 @@ fn place(entry: &Entry) -> Option<usize> {
         Entry::ServerDrained { .. } => 30,
         Entry::ServerUndrained { .. } => 31,
         Entry::EvidenceKept { .. } => 32,
+        Entry::InstanceQuieted { .. } => 33,
         Entry::Unknown => return None,
     })
 }
@@ -171,7 +172,7 @@ fn records_written_by_version_1_are_read_for_ever() {
         assert_eq!(place(&record.entry), Some(i), "{line}");
         assert_eq!(serde_json::to_string(&record).expect("JSON"), line);
     }
-    assert_eq!(fixtures.lines().count(), 33);
+    assert_eq!(fixtures.lines().count(), 34);
 }
 
 #[test]

@@ -192,6 +192,7 @@ pub fn start(server: &str, address: SocketAddr, command: &[&str]) -> Start {
             env: BTreeMap::new(),
             directory: None,
             stop_grace_ms: 2_000,
+            quiet: None,
             container: None,
         },
         keep_running: false,

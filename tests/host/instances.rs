@@ -4,8 +4,9 @@ use crate::contract::{self, eventually};
 use crate::harness::*;
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
+use wheelhouse::model::service::QuietSignal;
 use wheelhouse::model::{Clean, Outcome};
-use wheelhouse::ports::{Runtime, Start, Stop};
+use wheelhouse::ports::{Quiet, Runtime, Start, Stop};
 use wheelhouse::runtime::host::HostRuntime;
 
 /// The instance's lines so far, from the first that is kept.
@@ -99,6 +100,47 @@ async fn the_reason_of_an_end_is_kept() {
         assert!(why.as_str().starts_with(reason), "{why}");
         assert_eq!(view(&runtime, server).await.expect("there").pid, 0);
     }
+}
+
+#[tokio::test]
+async fn a_worker_is_told_once_and_not_started_again_when_it_is_done() {
+    let host = HostProcess::start().await;
+    let runtime = host.runtime();
+    let script =
+        "trap 'echo told; sleep 0.3; exit 0' USR1; echo ready; while :; do sleep 0.02; done";
+    let mut start = start("web1", free_address(), &["sh", "-c", script]);
+    start.keep_running = true;
+    must_start(&runtime, start.clone()).await;
+    eventually("it listens to signals", || async {
+        let lines = lines(&runtime, &start).await;
+        lines.contains(&"ready".to_owned()).then_some(())
+    })
+    .await;
+    let quiet = Quiet {
+        placement: placement(),
+        server: start.server.clone(),
+        signal: QuietSignal::Usr1,
+    };
+    for _ in 0..2 {
+        let told = runtime.quiet(quiet.clone()).await;
+        assert_eq!(told.outcome, Outcome::Applied);
+        let view = view(&runtime, "web1").await.expect("there");
+        assert!(view.quiet && !view.keep_running);
+    }
+    let why = eventually("it ended", || async {
+        view(&runtime, "web1").await?.exited
+    })
+    .await;
+    assert_eq!(why.as_str(), "exit code 0");
+    let lines = lines(&runtime, &start).await;
+    let told = lines.iter().filter(|line| *line == "told").count();
+    assert_eq!(told, 1, "{lines:#?}");
+    let nobody = Quiet {
+        server: "web9".parse().expect("valid"),
+        ..quiet
+    };
+    let told = runtime.quiet(nobody).await;
+    assert!(matches!(told.outcome, Outcome::Rejected { .. }), "{told:?}");
 }
 
 #[tokio::test]

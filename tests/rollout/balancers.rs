@@ -3,7 +3,7 @@
 use crate::haproxy::until;
 use crate::judge::{Expected, Span, judge, records};
 use crate::load::{Load, now_ms};
-use crate::stage::{ENVIRONMENT, Front, SERVICE, Stage, WAITING};
+use crate::stage::{ENVIRONMENT, Front, QUICK, SERVICE, Stage, WAITING};
 use rustix::process::{Signal, kill_process};
 use wheelhouse::model::effect::ServerSetting;
 use wheelhouse::model::entry::Drift;
@@ -54,6 +54,35 @@ impl Stage {
         })
         .await;
     }
+}
+
+/// HAProxy holds every server for up that takes a connection; our own probe asks for more.
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_046_what_haproxy_holds_for_up_gets_no_request_before_our_own_probe_passes() {
+    let edit = |text: String, _: &std::path::Path| {
+        let asked =
+            "path = \"/served\"\njson = { \"/version\" = \"v1\" }\nstart_timeout = \"4s\"\n";
+        text.replace("path = \"/readyz\"\n", asked)
+    };
+    let Some(stage) = Stage::set_as("canary", Front::Haproxy, QUICK, edit).await else {
+        return;
+    };
+    let load = stage.load();
+    let number = stage.deploy("v2").await;
+    let stands = |view: &PlacementView| {
+        let mut rows = view.instances.iter();
+        rows.any(|row| row.role == Role::Canary && row.healthy == Some(false))
+    };
+    let view = stage.until("a canary that fails its probe", stands).await;
+    let canary = view.instances.iter().find(|row| row.role == Role::Canary);
+    let name: ServerName = canary.expect("just seen").server.clone();
+    until("HAProxy to hold it for up", async || {
+        stage.balancer_reading().await.servers[&name].up
+    })
+    .await;
+    let because = stage.ends(number, Status::Failed).await;
+    assert!(because.contains("not healthy within"), "{because}");
+    judge(&stage, load, &Expected::of("v1", &["v2"])).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -53,12 +53,12 @@ async fn a_dying_canary_is_taken_back(front: Front) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dying_canary_is_taken_back_behind_the_proxy() {
+async fn fault_058_a_dying_canary_is_taken_back_behind_the_proxy() {
     a_dying_canary_is_taken_back(Front::Embedded).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dying_canary_is_taken_back_behind_haproxy() {
+async fn fault_058_a_dying_canary_is_taken_back_behind_haproxy() {
     a_dying_canary_is_taken_back(Front::Haproxy).await;
 }
 

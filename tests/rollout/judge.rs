@@ -65,7 +65,7 @@ pub fn records(stage: &Stage) -> Vec<Record> {
 }
 
 /// Folds the records as a new engine would, and holds the balancer's own word against them.
-async fn world_is_as_the_history_says(stage: &Stage, serving: &str) {
+pub async fn world_is_as_the_history_says(stage: &Stage, serving: &str) {
     let mut last = String::new();
     for _ in 0..200 {
         match differences(stage, serving).await {

@@ -5,6 +5,7 @@
 use crate::judge::{Expected, Span, judge, nothing_was_lost, records};
 use crate::process::PROGRAM;
 use crate::stage::{BAD, Front, Pace, QUICK, SERVICE, Stage, placement};
+use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeSet;
 use std::path::Path;
 use wheelhouse::model::strategy::Slot;
@@ -12,14 +13,14 @@ use wheelhouse::model::{Entry, Record, RolloutNumber, Seq, Status};
 use wheelhouse::view::snapshot::{InstanceRow, LiveSlot, OutageView, PhaseView, PlacementView};
 
 /// Which servers are blue and which green.
-const SLOTS: &str =
+pub const SLOTS: &str =
     "\n[service.shop.slots]\nblue = [\"s1\", \"s2\", \"s3\"]\ngreen = [\"s4\", \"s5\", \"s6\"]\n";
 /// A person begins the switch.
 const CONFIRMED: &str = "\n[blue_green]\nswitch = [100]\nsoak = \"1s\"\nconfirm = true\n";
 /// Half of the requests first, and nobody is asked.
 const BY_HALVES: &str = "\n[blue_green]\nswitch = [50, 100]\nsoak = \"2s\"\nconfirm = false\n";
 /// One by one.
-const ONE_BY_ONE: &str = "\n[rolling]\nbatch = 1\nsurge = 1\nmin_healthy = \"1s\"\n";
+pub const ONE_BY_ONE: &str = "\n[rolling]\nbatch = 1\nsurge = 1\nmin_healthy = \"1s\"\n";
 /// The first batch stays under the judge's eyes until a person sends it on.
 const WATCHED: &str = "pause_after_first = true\n";
 /// This version of a recreated service runs and is never healthy.
@@ -38,7 +39,7 @@ fn of_version<'a>(
     rows.filter(move |row| row.version.as_str() == version)
 }
 
-fn processes(view: &PlacementView) -> BTreeSet<u32> {
+pub fn processes(view: &PlacementView) -> BTreeSet<u32> {
     view.instances.iter().filter_map(|row| row.pid).collect()
 }
 
@@ -50,7 +51,7 @@ fn alone(view: &PlacementView, version: &str, count: usize) -> bool {
 }
 
 /// The records of one rollout, from its beginning on.
-fn records_of(stage: &Stage, number: RolloutNumber) -> Vec<Record> {
+pub fn records_of(stage: &Stage, number: RolloutNumber) -> Vec<Record> {
     let all = records(stage);
     let begins = |record: &Record| matches!(&record.entry, Entry::RolloutStarted { number: begun, .. } if *begun == number);
     let begun = all.iter().find(|record| begins(record)).map(|r| r.seq);
@@ -65,13 +66,13 @@ fn count(records: &[Record], kind: &str) -> usize {
 
 impl Stage {
     /// Waits until so many instances of this version are well and nothing else stands.
-    async fn stands(&self, version: &str, count: usize) -> PlacementView {
+    pub async fn stands(&self, version: &str, count: usize) -> PlacementView {
         let what = format!("{count} of {version} and nothing else");
         self.until(&what, |view| alone(view, version, count)).await
     }
 
     /// What `status --json` says of the service.
-    async fn says(&self) -> PlacementView {
+    pub async fn says(&self) -> PlacementView {
         let said = self.status().await;
         said.placement(&placement()).expect("the service").clone()
     }
@@ -92,7 +93,7 @@ impl Stage {
 
     /// Kills the engine as a crash would, each time as soon as a rollout's history has so many
     /// records of a kind, and starts its successor.
-    async fn engine_dies_at(&mut self, number: RolloutNumber, moments: &[(&str, usize)]) {
+    pub async fn engine_dies_at(&mut self, number: RolloutNumber, moments: &[(&str, usize)]) {
         for (kind, times) in moments {
             let what = format!("{times} × {kind}");
             crate::haproxy::until(&what, async || {
@@ -149,6 +150,31 @@ async fn blue_green_behind_haproxy_serves_nobody_before_it_is_promoted_and_goes_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn fault_047_a_slot_that_died_before_the_switch_gets_no_request_behind_haproxy() {
+    let Some(stage) = blue_green(Front::Haproxy, QUICK, CONFIRMED).await else {
+        return;
+    };
+    let load = stage.load();
+    let number = stage.deploy("v2").await;
+    let ready = |view: &PlacementView| {
+        let open = view.rollout.as_ref();
+        open.is_some_and(|open| open.phase == PhaseView::Ready)
+    };
+    let view = stage.until("a verified idle slot", ready).await;
+    for pid in of_version(&view, "v2").filter_map(|row| row.pid) {
+        let pid = Pid::from_raw(pid.cast_signed()).expect("a pid");
+        kill_process(pid, Signal::KILL).expect("it runs");
+    }
+    let because = stage.ends(number, Status::Failed).await;
+    assert!(because.contains("failed"), "{because}");
+    let said = stage.does_or_not(&["promote", SERVICE]).await;
+    assert_eq!(said.code, 3, "there is nothing to switch to: {said:?}");
+    load.answers(100).await;
+    assert_eq!(stage.live().await, LiveSlot::Blue);
+    judge(&stage, load, &Expected::of("v1", &["v2"])).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bad_version_is_switched_back_by_itself() {
     let stage = blue_green(Front::Embedded, JUDGED, BY_HALVES).await;
     let stage = stage.expect("the embedded front is always there");
@@ -161,7 +187,7 @@ async fn a_bad_version_is_switched_back_by_itself() {
 }
 
 /// Only so many of the six servers.
-fn first_servers(text: &str, count: usize) -> String {
+pub fn first_servers(text: &str, count: usize) -> String {
     let beyond = |line: &&str| (count + 1..=6).any(|n| line.starts_with(&format!("s{n} = ")));
     let lines = text.lines().filter(|line| !beyond(line));
     lines.map(|line| format!("{line}\n")).collect()
@@ -212,7 +238,7 @@ fn only_once(text: &str, dir: &Path) -> String {
 }
 
 /// The configuration with another command.
-fn commanded(text: &str, command: &str) -> String {
+pub fn commanded(text: &str, command: &str) -> String {
     let (before, rest) = text.split_once("command = [").expect("a command");
     let (_, after) = rest.split_once("\n]\n").expect("its end");
     format!("{before}command = [{command}]\n{after}")
@@ -292,53 +318,6 @@ async fn recreate_never_runs_two_measures_its_outage_and_goes_back_from_what_is_
         ..Expected::default()
     };
     judge(&stage, load, &expected).await;
-}
-
-/// A service that nobody asks: two instances on three servers.
-fn worker(text: &str) -> String {
-    let lines = text.lines().filter(|line| !line.starts_with("listen = "));
-    let text: String = lines.map(|line| format!("{line}\n")).collect();
-    let text = text.replace("instances = 3\n", "instances = 2\ntraffic = \"none\"\n");
-    let text = text.replace("error_ratio = 0.02\n", "error_ratio = false\n");
-    first_servers(&text, 3) + ONE_BY_ONE
-}
-
-/// The same, and it listens nowhere: a program says whether it is well.
-fn deaf_worker(text: &str, dir: &Path) -> String {
-    let file = dir.join("worker");
-    let own = format!("\"{}\", \"{{server}}\"", file.display());
-    let begun = r#"echo $$ > "$0.$1"; exec sleep 600"#;
-    let asked = r#"kill -0 "$(cat "$0.$1")""#;
-    let text = commanded(&worker(text), &format!("\"sh\", \"-c\", '{begun}', {own}"));
-    let asked = format!("kind = \"command\"\ncommand = [\"sh\", \"-c\", '{asked}', {own}]\n");
-    text.replace("path = \"/readyz\"\n", &asked)
-}
-
-async fn a_worker_goes_out_and_is_restarted(edit: impl FnOnce(String, &Path) -> String) {
-    let stage = Stage::set_as("rolling", Front::Embedded, QUICK, edit).await;
-    let stage = stage.expect("it needs nothing in front");
-    let number = stage.deploy("v2").await;
-    stage.ends(number, Status::Succeeded).await;
-    let before = processes(&stage.stands("v2", 2).await);
-    let number = stage.begins(&["restart", SERVICE]).await;
-    stage.ends(number, Status::Succeeded).await;
-    let after = processes(&stage.stands("v2", 2).await);
-    assert_eq!((before.len(), after.len()), (2, 2));
-    assert!(before.is_disjoint(&after), "every instance was begun anew");
-    let view = stage.says().await;
-    assert!(view.instances.iter().all(|row| row.weight.is_none()));
-    let said = stage.run(&["history", "verify"]).await;
-    assert_eq!(said.code, 0, "{said:?}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_worker_probed_at_its_address_goes_out_and_is_restarted() {
-    a_worker_goes_out_and_is_restarted(|text, _| worker(&text)).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_worker_judged_by_a_program_goes_out_and_is_restarted() {
-    a_worker_goes_out_and_is_restarted(|text, dir| deaf_worker(&text, dir)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

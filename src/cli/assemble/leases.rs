@@ -156,6 +156,9 @@ impl Leases {
             Effect::StartInstance {
                 placement, runtime, ..
             }
+            | Effect::QuietInstance {
+                placement, runtime, ..
+            }
             | Effect::StopInstance {
                 placement, runtime, ..
             } => {

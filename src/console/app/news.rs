@@ -78,7 +78,9 @@ impl App {
             let begin = open.or(rows.first()).map(|view| view.placement.clone());
             self.select(begin);
         }
-        if first && !self.chosen && snapshot.placements.len() != 1 {
+        // A guide leads from the first one on.
+        let several = snapshot.placements.len() != 1 && self.settings.guide.is_none();
+        if first && !self.chosen && several {
             self.page = Page::Fleet;
             self.focus = Pane::Fleet;
         }

@@ -88,6 +88,37 @@ fn argo_4612_all_stable_instances_are_up_before_a_rollback_moves_traffic() {
 }
 
 #[test]
+fn fault_065_the_old_set_stays_as_long_as_promised_and_is_recreated_as_it_was_after_that() {
+    let mut stage = soaking();
+    stage.until("v2 is verified", |stage| !stage.is_open());
+    let first = stage.place().verified[0];
+    let workload = stage.place().releases[&first].workload.clone();
+    stage.pass_ms(stage.spec.canary.keep_warm_ms - 2_000);
+    assert_eq!(stage.running("v1"), 2, "kept for its whole time");
+    stage.pass_ms(60_000);
+    assert_eq!(stage.running("v1"), 0, "the warm set is gone");
+    // The configuration has moved on; the way back leads to what was.
+    stage.spec.workload.command = vec!["another".to_owned()];
+    stage.writes.clear();
+    stage.rollback(None).expect("rollback is taken");
+    stage.until("the end", |stage| !stage.is_open());
+    assert_eq!((stage.share("v1"), stage.share("v2")), (100, 0));
+    let started = stage.writes.iter().position(|effect| {
+        matches!(effect, Effect::StartInstance { release, workload: with, .. }
+            if *release == first && *with == workload)
+    });
+    let shifted = stage
+        .writes
+        .iter()
+        .position(|effect| matches!(effect, Effect::SetWeights { .. }));
+    assert!(
+        started.is_some() && started < shifted,
+        "{:#?}",
+        stage.writes
+    );
+}
+
+#[test]
 fn argo_3078_nothing_flaps_after_an_abort() {
     let mut stage = soaking();
     stage.abort().expect("abort is taken");

@@ -49,6 +49,8 @@ pub(crate) struct Stage {
     pub(crate) stubborn: bool,
     /// Nothing that was asked of the runtime happens.
     pub(crate) no_runtime: bool,
+    /// Nobody can be told to take no new work.
+    pub(crate) deaf: bool,
     /// Probes of these fail.
     pub(crate) sick: BTreeSet<ServerName>,
     /// Where a version answers its health check, by version; the others answer everywhere.
@@ -122,6 +124,7 @@ pub(crate) fn spec() -> ServiceSpec {
             env: BTreeMap::new(),
             directory: None,
             stop_grace_ms: 1_000,
+            quiet: None,
             container: None,
         },
         health: HealthCheck {
@@ -203,6 +206,7 @@ pub(crate) fn empty_with(spec: ServiceSpec) -> Stage {
         dark: false,
         stubborn: false,
         no_runtime: false,
+        deaf: false,
         sick: BTreeSet::new(),
         paths: BTreeMap::new(),
         failing_tests: BTreeSet::new(),
@@ -543,6 +547,7 @@ impl Stage {
             }
             Effect::ReadRuntime { runtime, .. }
             | Effect::StartInstance { runtime, .. }
+            | Effect::QuietInstance { runtime, .. }
             | Effect::StopInstance { runtime, .. }
                 if self.dead.contains(runtime.as_str()) =>
             {
@@ -581,7 +586,21 @@ impl Stage {
                 self.runtime.instances.remove(server);
                 (Outcome::Applied, self.runtime_seen(&placement, runtime))
             }
-            Effect::StartInstance { runtime, .. } | Effect::StopInstance { runtime, .. } => {
+            Effect::QuietInstance { runtime, .. } if self.deaf => {
+                (refused(), self.runtime_seen(&placement, runtime))
+            }
+            Effect::QuietInstance {
+                server, runtime, ..
+            } if !self.no_runtime => {
+                if let Some(there) = self.runtime.instances.get_mut(server) {
+                    there.quiet = true;
+                    there.keep_running = false;
+                }
+                (Outcome::Applied, self.runtime_seen(&placement, runtime))
+            }
+            Effect::StartInstance { runtime, .. }
+            | Effect::QuietInstance { runtime, .. }
+            | Effect::StopInstance { runtime, .. } => {
                 (Outcome::Applied, self.runtime_seen(&placement, runtime))
             }
             Effect::Probe {

@@ -4,3 +4,4 @@ mod blue_green;
 mod everyday;
 mod recreate;
 mod rolling;
+mod worker;

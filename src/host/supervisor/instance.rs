@@ -7,6 +7,7 @@ use crate::host::logs::Log;
 use crate::host::process;
 use crate::host::store::RecordedProcess;
 use crate::model::Clean;
+use crate::model::service::QuietSignal;
 use crate::model::world::InstanceView;
 use crate::ports::Start;
 use rustix::process::Signal;
@@ -45,6 +46,8 @@ struct Known {
     started_ms: u64,
     restarts: u32,
     exited: Option<Clean>,
+    /// The process that was told to take no new work.
+    quiet: Option<RecordedProcess>,
 }
 
 /// One instance.
@@ -76,6 +79,7 @@ impl Instance {
                 started_ms: 0,
                 restarts: 0,
                 exited,
+                quiet: None,
             }),
             keep_running: watch::Sender::new(start.keep_running),
             stop: watch::Sender::new(None),
@@ -99,6 +103,7 @@ impl Instance {
             keep_running: *self.keep_running.borrow(),
             // What was not started yet has not exited: whoever reads it meanwhile must wait.
             exited: known.exited.clone(),
+            quiet: known.quiet.is_some(),
             ..InstanceView::of(self.start.release)
         }
     }
@@ -127,6 +132,29 @@ impl Instance {
 
     pub(super) fn set_keep_running(&self, keep_running: bool) {
         self.keep_running.send_replace(keep_running);
+    }
+
+    /// Tells its process to take no new work, unless that one was told already; when it ends it is
+    /// not started again. Says whether there is a process that was told.
+    ///
+    /// The leader alone is told: what the signal means to processes of its own is its business.
+    pub(super) fn quiet(&self, signal: QuietSignal) -> bool {
+        self.set_keep_running(false);
+        let mut known = self.lock();
+        let Some(process) = known.process else {
+            return known.quiet.is_some();
+        };
+        if known.quiet == Some(process) {
+            return true;
+        }
+        let told = process::signal_leader(process.pid, quiet_signal(signal));
+        if told {
+            known.quiet = Some(process);
+            drop(known);
+            let word = signal.word();
+            self.log.say(&format!("told to take no new work ({word})"));
+        }
+        told
     }
 
     /// Asks it to end; the first grace asked for holds.
@@ -270,6 +298,21 @@ impl Instance {
         self.known
             .lock()
             .expect("invariant: nothing panics under an instance's lock")
+    }
+}
+
+fn quiet_signal(signal: QuietSignal) -> Signal {
+    match signal {
+        QuietSignal::Hup => Signal::HUP,
+        QuietSignal::Int => Signal::INT,
+        QuietSignal::Quit => Signal::QUIT,
+        QuietSignal::Usr1 => Signal::USR1,
+        QuietSignal::Usr2 => Signal::USR2,
+        QuietSignal::Term => Signal::TERM,
+        QuietSignal::Tstp => Signal::TSTP,
+        QuietSignal::Ttin => Signal::TTIN,
+        QuietSignal::Ttou => Signal::TTOU,
+        QuietSignal::Winch => Signal::WINCH,
     }
 }
 

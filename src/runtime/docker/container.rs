@@ -8,17 +8,19 @@ use crate::model::container::{Container, Pin};
 use crate::model::service::Workload;
 use crate::model::world::RuntimeReading;
 use crate::model::{Clean, Outcome, Placement};
-use crate::ports::{Start, Stop, Written};
+use crate::ports::{Quiet, Start, Stop, Written};
 use bollard::Docker;
 use bollard::models::{ContainerUpdateBody, NetworkConnectRequest};
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder, RenameContainerOptionsBuilder,
-    StopContainerOptionsBuilder,
+    CreateContainerOptionsBuilder, KillContainerOptionsBuilder, RemoveContainerOptionsBuilder,
+    RenameContainerOptionsBuilder, StopContainerOptionsBuilder,
 };
 use std::time::Duration;
 
 /// For one start, its read-back aside; the engine gives both 10 s.
 const START_DEADLINE: Duration = Duration::from_secs(7);
+/// For one signal, its read-back aside; the engine gives both 5 s.
+const QUIET_DEADLINE: Duration = Duration::from_secs(2);
 /// Beyond the grace of a stop, its read-back aside; the engine gives both 5 s.
 const STOP_MARGIN: Duration = Duration::from_millis(2_800);
 
@@ -216,6 +218,46 @@ impl DockerRuntime {
             Pull::Hopeless(_) => Err(Failure::ForGood(words)),
             _ => Err(Failure::NotNow(words)),
         }
+    }
+
+    pub(super) async fn quiet_container(&self, quiet: Quiet) -> Written<RuntimeReading> {
+        let ended = tokio::time::timeout(QUIET_DEADLINE, self.tell(&quiet)).await;
+        let ended = ended.unwrap_or_else(|_| {
+            let ms = QUIET_DEADLINE.as_millis();
+            Err(Failure::Lost(format!("no answer within {ms} ms")))
+        });
+        let told = |reading: &RuntimeReading| {
+            let view = reading.instances.get(&quiet.server);
+            view.is_some_and(|view| view.quiet && !view.keep_running)
+        };
+        self.settle(&quiet.placement, ended, told).await
+    }
+
+    /// Sends the signal to what runs behind a server. The policy comes first: a worker that is done
+    /// at once must not be started again.
+    async fn tell(&self, quiet: &Quiet) -> Result<(), Failure> {
+        let (_, docker) = self.connection.api().await?;
+        let all = list(&docker).await?;
+        let ours = ours(&docker, &all, &quiet.placement).await?;
+        let there = behind(&ours, &quiet.server).filter(|ours| ours.is_running());
+        let Some(there) = there else {
+            let text = format!("nothing runs behind {}", quiet.server);
+            return Err(Failure::NotNow(text));
+        };
+        if there.keeps_running() {
+            set_policy(&docker, &there.id, shape::policy(false)).await?;
+        }
+        if self.is_quiet(&there.id) {
+            return Ok(());
+        }
+        let signal = quiet.signal.word();
+        let options = KillContainerOptionsBuilder::default()
+            .signal(signal)
+            .build();
+        docker.kill_container(&there.id, Some(options)).await?;
+        let known: Vec<&str> = all.iter().filter_map(|one| one.id.as_deref()).collect();
+        self.set_quiet(&there.id, &known);
+        Ok(())
     }
 
     pub(super) async fn stop_container(&self, stop: Stop) -> Written<RuntimeReading> {

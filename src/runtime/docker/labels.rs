@@ -149,6 +149,7 @@ mod tests {
                 env: BTreeMap::new(),
                 directory: None,
                 stop_grace_ms: 0,
+                quiet: None,
                 container: None,
             },
             keep_running: false,

@@ -115,6 +115,7 @@ impl DockerRuntime {
             },
             waiting: None,
             identity: Some(Clean::new(ours.id.get(..12).unwrap_or(&ours.id))),
+            quiet: self.is_quiet(&ours.id),
             cpu_percent: figures.and_then(|figures| figures.cpu_percent),
             memory_bytes: figures.map(|figures| figures.memory_bytes),
             memory_limit_bytes: figures.and_then(|figures| figures.memory_limit_bytes),

@@ -66,6 +66,7 @@ mod tests {
             env: BTreeMap::new(),
             directory: directory.map(|path| path.display().to_string()),
             stop_grace_ms: 1_000,
+            quiet: None,
             container: None,
         })
     }

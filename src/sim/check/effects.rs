@@ -176,6 +176,23 @@ impl Checks {
         fleet: &Fleet,
         now_ms: u64,
     ) -> Checked {
+        if let Effect::QuietInstance {
+            id,
+            server,
+            placement,
+            ..
+        } = effect
+        {
+            let meant = self.place_of(placement);
+            let meant = meant.and_then(|place| place.instances.get(server));
+            let drains = meant.is_some_and(|meant| {
+                let draining = matches!(meant.status, InstanceStatus::Draining { .. });
+                draining && meant.intent == *id
+            });
+            return drains.then_some(()).ok_or_else(|| {
+                format!("{server} is told to take no new work, and nothing drains it")
+            });
+        }
         let Effect::StopInstance {
             id,
             server,

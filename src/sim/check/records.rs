@@ -150,6 +150,7 @@ impl Checks {
             | Entry::InstanceFailed { .. }
             | Entry::EvidenceKept { .. }
             | Entry::DrainBegun { .. }
+            | Entry::InstanceQuieted { .. }
             | Entry::StopIntended { .. }
             | Entry::InstanceStopped { .. } => {
                 self.instance(place, record, balancer, fleet, now_ms)
@@ -227,6 +228,11 @@ impl Checks {
                 match proof {
                     IdleProof::Idle if now_ms > self.flux_ms => {
                         expect((weight, sessions) == (0, 0), "it is not idle")
+                    }
+                    IdleProof::Ended if now_ms > self.flux_ms => {
+                        let there = fleet.instances.get(server);
+                        let runs = there.is_some_and(|there| there.is_running());
+                        expect(!runs, "it still runs")
                     }
                     IdleProof::Timeout => expect(record.at_ms >= due_ms, "its time is not over"),
                     _ => Ok(()),

@@ -93,6 +93,36 @@ fn an_idle_slot_that_fell_ill_ends_the_rollout_before_it_had_traffic() {
     assert_eq!(stage.share("v1"), 100);
 }
 
+/// Probes pass and fail in turn from the switch on, at every pace.
+#[test]
+fn fault_048_health_that_flaps_at_the_switch_moves_traffic_there_and_back_at_most_once() {
+    for pace_ms in [500, 2_000, 3_000, 6_000, 10_000] {
+        let mut stage = ready();
+        let before = switches(&stage);
+        stage.promote(PromoteTo::Next).expect("the switch is taken");
+        for turn in 0..20 {
+            match turn % 2 {
+                0 => stage.sick.extend([server(3), server(4)]),
+                _ => stage.sick.clear(),
+            }
+            stage.pass_ms(pace_ms);
+        }
+        stage.sick.clear();
+        stage.until("the end", |stage| !stage.is_open());
+        stage.pass_ms(30_000);
+        let moved = switches(&stage) - before;
+        assert!((1..=2).contains(&moved), "{moved} switches at {pace_ms} ms");
+        let shares = (stage.share("v1"), stage.share("v2"));
+        assert!(matches!(shares, (100, 0) | (0, 100)), "{shares:?}");
+    }
+}
+
+/// How often traffic was to move from one slot to the other.
+fn switches(stage: &Stage) -> usize {
+    let is_switch = |entry: &&Entry| matches!(entry, Entry::WeightIntended { .. });
+    stage.entries.iter().filter(is_switch).count()
+}
+
 #[test]
 fn a_gradual_switch_is_watched_at_each_share() {
     let mut stage = stable_with(slots(false, &[10, 50, 100]));
