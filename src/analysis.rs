@@ -4,7 +4,9 @@
 
 #![deny(clippy::disallowed_methods)]
 
+pub mod rank;
 mod rules;
+pub mod sequential;
 mod source;
 mod unmistakable;
 
