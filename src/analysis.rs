@@ -8,6 +8,7 @@ pub mod rank;
 mod rules;
 pub mod sequential;
 mod source;
+pub mod sustained;
 mod unmistakable;
 
 pub use source::{SourceEvidence, SourceState, Usage, scrapes};
