@@ -4,6 +4,7 @@
 
 #![deny(clippy::disallowed_methods)]
 
+pub mod counts;
 pub mod rank;
 mod rules;
 pub mod sequential;

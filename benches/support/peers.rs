@@ -1,6 +1,6 @@
 //! The rules of other controllers, as their documents and code have them, on the same counts.
 
-use crate::traffic::{HOUR, INTERVAL_S};
+use crate::traffic::INTERVAL_S;
 use wheelhouse::analysis::rank::{Direction, RankComparison};
 use wheelhouse::analysis::sequential::{Answer, Counted, Question, SequentialTest};
 
@@ -28,7 +28,7 @@ pub fn rule(name: &str, history: &[Counted]) -> Box<dyn Rule> {
         "flagger" => Box::new(Flagger { failed: 0 }),
         "argo" => Box::new(Argo { failed: 0 }),
         "kayenta" => Box::new(Kayenta),
-        "naive 1.5x" => Box::new(Naive),
+        "naive 1.5x" => Box::new(Naive::default()),
         _ => Box::new(Fixed),
     }
 }
@@ -128,11 +128,17 @@ impl Rule for Kayenta {
 
 /// Every interval: more than 1.5 times stable's share of errors since the start, from 300
 /// requests.
-struct Naive;
+#[derive(Default)]
+struct Naive {
+    sum: [Counted; 2],
+}
 
 impl Rule for Naive {
     fn aborts(&mut self, seen: &Seen) -> bool {
-        let [canary, stable] = sum(seen, HOUR as f64 * 2.0 * INTERVAL_S);
+        for (sum, one) in self.sum.iter_mut().zip(seen.last().into_iter().flatten()) {
+            *sum = Counted::new(sum.requests + one.requests, sum.events + one.events);
+        }
+        let [canary, stable] = self.sum;
         let (mine, theirs) = (ratio(canary), ratio(stable));
         canary.requests >= 300
             && mine

@@ -28,7 +28,7 @@ pub use filter::Dynamics;
 /// Distance of two grid points in log-odds: about 10 %.
 const STEP: f64 = 0.1;
 /// The lowest base rate that is thought of; below it all are alike.
-const LEAST_RATE: f64 = 1e-5;
+const LEAST_RATE: f64 = 1e-7;
 /// The highest.
 const MOST_BASE_RATE: f64 = 0.9;
 /// The last point of the grid, for what shocks and regressions lead to.
@@ -314,13 +314,15 @@ impl SequentialTest {
         self.ln_waiting += (-ONSET).ln_1p();
         let [of_stable, of_canary, of_tolerated] = &mut self.buffers;
         let grid = of_stable.len();
+        let tolerated = steps(self.question.tolerated_ratio);
         for belief in &mut self.beliefs {
             let ranges = belief.paths.iter().map(Path::range);
             let (from, to) = ranges.fold((grid, 0), |a, b| (a.0.min(b.0), a.1.max(b.1)));
             let range = stretched((from, to), grid);
             let scale = belief.rates.fill(stable, range, of_stable);
-            let range = (range.0.max(self.floor), range.1.max(self.floor + 1));
-            let scale_tolerated = scale + belief.tolerated.fill(canary, range, of_tolerated);
+            let floored = (range.0.max(self.floor), range.1.max(self.floor + 1));
+            let scale_tolerated = scale + belief.tolerated.fill(canary, floored, of_tolerated);
+            let range = (range.0, floored.1);
             let range = (
                 range.0.saturating_add_signed(self.shifts.0),
                 range.1.saturating_add_signed(self.shifts.1).min(grid),
@@ -335,7 +337,12 @@ impl SequentialTest {
                     stable: of_stable,
                     canary: of_canary,
                     shift: hypothesis.steps(),
-                    floor: self.floor,
+                    // Only what is worse than tolerated lies above the floor.
+                    floor: if hypothesis.steps() > tolerated {
+                        self.floor
+                    } else {
+                        0
+                    },
                 };
                 path.step(&self.dynamics, self.points, &seen, scale_shifted);
             }
@@ -484,11 +491,15 @@ impl SequentialTest {
     }
 
     fn correlation(&self) -> f64 {
-        let most = self.ln(0);
-        let each = self.beliefs.iter();
-        let weighed = each
-            .map(|belief| belief.correlation * (belief.ln_prior + belief.paths[0].ln - most).exp());
-        weighed.sum()
+        let of = |belief: &Belief| {
+            let paths = belief.paths.iter().map(|path| path.ln);
+            belief.ln_prior + paths.fold(f64::NEG_INFINITY, ln_sum)
+        };
+        let all = self.beliefs.iter().map(of).fold(f64::NEG_INFINITY, ln_sum);
+        let weighed = self.beliefs.iter();
+        weighed
+            .map(|belief| belief.correlation * (of(belief) - all).exp())
+            .sum()
     }
 }
 
