@@ -21,7 +21,7 @@ use traffic::{HOUR, INTERVAL_S, Scenario, Traffic};
 use wheelhouse::analysis::sequential::divergence;
 
 /// Rollouts of identical versions per rule and scenario.
-const IDENTICAL: u64 = 500;
+const IDENTICAL: u64 = 300;
 /// Rollouts of a canary that is worse.
 const WORSE: u64 = 101;
 const RATIOS: [f64; 2] = [3.0, 10.0];
