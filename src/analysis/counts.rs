@@ -80,7 +80,7 @@ impl EventEvidence {
 }
 
 /// All tests of one rollout.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CountJudge {
     tests: Vec<(Event, f64, SequentialTest)>,
 }

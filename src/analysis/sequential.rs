@@ -127,7 +127,7 @@ enum Hypothesis {
 }
 
 /// A correlation that is thought possible.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 struct Belief {
     correlation: f64,
     ln_prior: f64,
@@ -138,7 +138,7 @@ struct Belief {
 }
 
 /// The running test: constant memory, constant work per interval.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SequentialTest {
     question: Question,
     dynamics: Dynamics,

@@ -11,7 +11,7 @@ use super::Counted;
 const LEAST: f64 = 1e-140;
 
 /// The log-likelihood at every probability of a grid, for one correlation.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Bursts {
     /// `a + b` of the beta distributions; `None` without correlation.
     mass: Option<f64>,
@@ -20,7 +20,7 @@ pub(super) struct Bursts {
 
 /// What does not change with the counts: of a beta distribution `a`, `b` and their log-gammas, of
 /// a binomial one the logarithms of `p` and `1 − p`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct Point {
     a: f64,
     b: f64,
