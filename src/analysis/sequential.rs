@@ -2,15 +2,19 @@
 //!
 //! Two streams of events (an error; a request slower than some bucket edge) are compared interval
 //! by interval. The evidence is an e-value: the likelihood of everything counted so far if the
-//! canary is worse, by a mixture of ratios, over its likelihood if it is worse by the tolerated
-//! ratio only. Under the latter its expectation is 1 at any time, so by Ville's inequality it ever
-//! reaches `1 / false_alarm` with at most that probability, however often it is looked at.
+//! canary is worse, by a mixture of ratios and of times at which that began, over its likelihood if
+//! it is as good. Under the latter its expectation is 1 at any time, so by Ville's inequality it
+//! ever reaches `1 / α` with a probability of at most `α`, however often it is looked at. Against a
+//! canary that is worse by exactly the tolerated ratio it must reach `1 / 3α` as well.
 //!
-//! Both likelihoods are sums over what is not known and hits both versions alike: stable's rate,
-//! which drifts with the day, and shocks. Stable's samples from before the rollout say
-//! where that rate was and how much requests of one interval fail together (beta-binomial), which
-//! breaks the textbook test: with a correlation of 0.01 a binomial e-value cries wolf in one
-//! rollout of ten. With little history all correlations stay possible and more is needed.
+//! The likelihoods are sums over what is not known and hits both versions alike: stable's rate,
+//! which drifts with the day, and shocks. The bound so holds in the mean over what is thought of
+//! them; that it holds for kinds of traffic one by one is shown by simulation, not proven. Stable's
+//! samples from before the rollout say where that rate was and how much requests of one interval
+//! fail together (beta-binomial), which breaks the textbook test: with a correlation of 0.01 a
+//! binomial e-value cries wolf in one rollout of ten. With little history all correlations stay
+//! possible and more is needed. What is not thought of: bursts of one version alone that outlast an
+//! interval. Intervals are of about five seconds; how fast things move is meant per interval.
 //!
 //! Literature: Ville 1939; Wald 1945 (the bound on the requests needed); Turner, Ly, Grünwald,
 //! "Generic E-Variables for Exact Sequential k-Sample Tests" 2022 (2×2 tables); Shin, Ramdas,
@@ -64,7 +68,8 @@ const ONSET: f64 = 1.0 / 720.0;
 pub struct Question {
     /// Probability of a false alarm over everything that is ever added, 0–1.
     pub false_alarm: f64,
-    /// A canary with up to this many times stable's events is as good; at least 1.
+    /// A canary with up to this many times stable's events is as good; at least 1. One that is worse
+    /// by exactly that much may be called worse with three times the probability above.
     pub tolerated_ratio: f64,
     /// The ratio that an early "safe enough" rules out and that detection is tuned to; greater
     /// than the tolerated one.

@@ -57,7 +57,7 @@ impl Bursts {
     fn ln(&self, at: usize, counted: Counted) -> f64 {
         let point = &self.points[at];
         let events = counted.events as f64;
-        let others = (counted.requests - counted.events) as f64;
+        let others = counted.requests.saturating_sub(counted.events) as f64;
         match self.mass {
             None => events * point.a + others * point.b,
             Some(_) => {
