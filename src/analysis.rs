@@ -4,8 +4,12 @@
 
 #![deny(clippy::disallowed_methods)]
 
+pub mod counts;
+pub mod rank;
 mod rules;
+pub mod sequential;
 mod source;
+pub mod sustained;
 mod unmistakable;
 
 pub use source::{SourceEvidence, SourceState, Usage, scrapes};
