@@ -40,15 +40,18 @@ pub fn of(look: &Look<'_>, slots: &Slots, release: ReleaseId) -> Option<Slot> {
     servers.find_map(|(server, _)| slots.of(server))
 }
 
-/// The slot a release is to stand in: where it stands already, else the one that is not live.
-/// `None` while the balancers do not say which that is.
+/// The slot a release is to stand in: where it stands already, else the one that is not live; where
+/// none is, as with a balancer that forgot its weights, the one where stable does not stand. `None`
+/// while the balancers do not say which that is.
 pub(super) fn destination(look: &Look<'_>, slots: &Slots, release: ReleaseId) -> Option<Slot> {
     if let Some(there) = of(look, slots, release) {
         return Some(there);
     }
     let readings = look.readings()?;
     let live = live(readings.into_iter().map(|(_, reading)| reading), slots).ok()?;
-    Some(live.map_or(Slot::Blue, Slot::other))
+    let stable = look.place.stable().and_then(|id| of(look, slots, id));
+    let idle = live.or(stable).map_or(Slot::Blue, Slot::other);
+    (Some(idle) != stable).then_some(idle)
 }
 
 /// Whether the balancers show no traffic in the slot a release stands in.

@@ -2,6 +2,7 @@
 
 mod blue_green;
 mod everyday;
+mod field;
 mod recreate;
 mod rolling;
 mod worker;

@@ -208,3 +208,14 @@ fn a_restarted_engine_waits_on_in_the_same_slot() {
     stage.until("the end", |stage| stage.ended().is_some());
     assert_eq!(stage.share("v2"), 100);
 }
+
+#[test]
+fn a_balancer_that_forgot_its_weights_makes_no_live_slot_idle() {
+    let mut stage = stable_with(slots(false, &[100]));
+    stage.restart_balancer(&[]);
+    stage.stubborn = true;
+    stage.deploy("v2");
+    stage.until("new instances", |stage| stage.running("v2") == 2);
+    assert_eq!(servers_of(&stage, "v1"), ["web1", "web2"]);
+    assert_eq!(servers_of(&stage, "v2"), ["web3", "web4"]);
+}
