@@ -6,7 +6,7 @@
 //! the odds of *both* versions for a while (a database that both use). Knows neither thresholds
 //! nor what is compared with what.
 
-/// Grid steps (of [`super::STEP`] in log-odds) that each regime adds to both versions: 1, 2.5, 6,
+/// Grid steps (of 0.1 in log-odds) that each regime adds to both versions: 1, 2.5, 6,
 /// 15 and 40 times the odds.
 pub(super) const REGIMES: [usize; 5] = [0, 9, 18, 27, 37];
 /// Weights below this share of the largest are dropped from the edges of the grid.
