@@ -5,7 +5,7 @@ use crate::model::{Entry, RolloutKind, ServiceSpec, Status, Urgency};
 
 /// v2 has the traffic, v1 is gone; an instance is up after three probes in a row.
 fn replaced() -> Stage {
-    let mut strict = ServiceSpec::clone(&spec());
+    let mut strict: ServiceSpec = spec();
     strict.health.successes = 3;
     let mut stage = stable_with(strict);
     stage.deploy("v2");
