@@ -19,6 +19,7 @@ mod marker;
 mod pull;
 mod read;
 mod shape;
+mod tls;
 
 pub use connect::{API_MAX, API_MIN};
 pub use endpoint::{Endpoint, EndpointError, Surroundings, Tls};
