@@ -146,7 +146,7 @@ async fn fault_067_a_daemon_over_tls_answers_the_right_client_and_others_are_tol
             Some(files(&ours, "client", &others)),
             ["others/ca.pem", "tls_ca"],
         ),
-        (None, ["HTTPS", "tls"]),
+        (None, ["HTTP request", "HTTPS"]),
     ];
     for (files, parts) in cases {
         told(&over(files), &parts).await;
