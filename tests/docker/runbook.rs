@@ -70,7 +70,10 @@ async fn the_printed_docker_lines_bring_stable_back_and_stop_the_others() {
         "{{index .Config.Labels \"wheelhouse.release\"}}",
         &stable[0],
     ]);
-    let evidence = format!("wheelhouse-failed-{service}-1");
+    // Fresh by its name: any engine at this daemon removes what is older than a day.
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now_s = now.expect("after 1970").as_secs();
+    let evidence = format!("wheelhouse-failed-{service}-{now_s}");
     world.shop.removes(&evidence);
     let label = |name: &str, value: &str| format!("wheelhouse.{name}={value}");
     docker(&[
