@@ -10,7 +10,7 @@ use crate::model::input::{Observation, Settled};
 use crate::model::world::{
     Admin, BalancerReading, Evidence, InstanceView, RuntimeReading, SmokeReport, SmokeResult,
 };
-use crate::model::{BalancerName, Clean, Effect, Event, Outcome, RuntimeName, ServerName};
+use crate::model::{BalancerName, Clean, Effect, Event, Outcome, ServerName};
 
 /// What becomes of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -343,32 +343,12 @@ impl Sim<'_> {
             Ok(()) => Outcome::Applied,
             Err(why) => Outcome::Rejected { why: why.into() },
         };
-        if call.effect.is_write() {
-            self.hint(&runtime);
-        }
         let mut reading = self.fleet.reading();
         let spec = &self.scenario.spec;
         let on = |server: &ServerName| spec.runtime_of(server) == Some(&runtime);
         reading.instances.retain(|server, _| on(server));
         self.answer(call, outcome, Some(seen(Ok(reading))));
         Ok(())
-    }
-
-    /// A runtime tells that something happened: not at all, once or twice, of everybody or of whom
-    /// it was, by the moment and without dice, so that seeds keep their stories.
-    pub(super) fn hint(&mut self, runtime: &RuntimeName) {
-        let one = self.now_ms.is_multiple_of(2);
-        for again in 0..self.now_ms % 3 {
-            let event = Event::RuntimeHinted {
-                runtime: runtime.clone(),
-                placement: one.then(super::scenario::placement),
-            };
-            let feed = Happening::Feed {
-                life: self.life,
-                event: Box::new(event),
-            };
-            self.later(1 + again * 40, feed);
-        }
     }
 
     fn probe(&mut self, call: &Call) {
