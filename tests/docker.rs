@@ -38,7 +38,11 @@ mod frozen;
 mod instances;
 #[path = "docker/leases.rs"]
 mod leases;
+#[path = "docker/peers.rs"]
+mod peers;
 #[path = "docker/registry.rs"]
 mod registry;
 #[path = "docker/rollouts.rs"]
 mod rollouts;
+#[path = "docker/runbook.rs"]
+mod runbook;

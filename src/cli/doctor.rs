@@ -36,10 +36,12 @@ pub(super) async fn run(context: &Context) -> Ended {
     all.extend(encryption(&loaded.config));
     let world = World::new(&loaded.config, state_dir)?;
     let recorded = back::recorded(state_dir);
+    let stable = engine::stable(context, &loaded).await;
     for spec in loaded.config.specs() {
         all.push(judging(spec));
         all.extend(scrapes(spec));
-        let (runtimes, instances) = peers::runtimes(&world, spec).await;
+        let (runtimes, instances) =
+            peers::runtimes(&world, spec, stable.get(&spec.placement)).await;
         all.extend(runtimes);
         all.push(surge::check(spec, &instances));
         all.extend(time::of_an_instance(spec, &instances).await);

@@ -49,8 +49,10 @@ impl Way for Docker<'_> {
             },
             Step {
                 what: "Start what is down of stable; what runs is left alone".into(),
+                // What failed is kept under such a name, as evidence: another stands in its place.
                 command: format!(
-                    "{docker} ps -aq {} | xargs -r {docker} start",
+                    "{docker} ps -a --format '{{{{.Names}}}}' {} | grep -v '^wheelhouse-failed-' | \
+                     xargs -r {docker} start",
                     filters(Some(target.stable))
                 ),
                 needed: false,

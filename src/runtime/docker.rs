@@ -21,6 +21,7 @@ mod read;
 mod registry;
 mod shape;
 mod stock;
+mod tls;
 
 pub use connect::{API_MAX, API_MIN};
 pub use endpoint::{Endpoint, EndpointError, Surroundings, Tls};

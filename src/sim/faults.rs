@@ -87,9 +87,6 @@ impl Sim<'_> {
             Fault::InstanceDies { server } => {
                 let server = self.anyone(server);
                 self.fleet.kill(&server, now_ms);
-                if let Some(runtime) = self.scenario.spec.runtime_of(&server).cloned() {
-                    self.hint(&runtime);
-                }
             }
             Fault::InstanceHangs { server, ms } => {
                 let server = self.anyone(server);

@@ -10,7 +10,7 @@ use crate::model::input::{Observation, Settled};
 use crate::model::world::{
     Admin, BalancerReading, Evidence, InstanceView, RuntimeReading, SmokeReport, SmokeResult,
 };
-use crate::model::{BalancerName, Clean, Effect, Event, Outcome, RuntimeName, ServerName, Stock};
+use crate::model::{BalancerName, Clean, Effect, Event, Outcome, ServerName, Stock};
 
 /// What becomes of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -349,9 +349,6 @@ impl Sim<'_> {
             Ok(()) => Outcome::Applied,
             Err(why) => Outcome::Rejected { why: why.into() },
         };
-        if call.effect.is_write() {
-            self.hint(&runtime);
-        }
         let mut reading = self.fleet.reading();
         let lead = &self.scenario.spec;
         let part = lead.parts.iter().find(|part| part.placement == placement);
@@ -362,23 +359,6 @@ impl Sim<'_> {
         reading.instances.retain(|server, _| on(server));
         self.answer(call, outcome, Some(seen(Ok(reading))));
         Ok(())
-    }
-
-    /// A runtime tells that something happened: not at all, once or twice, of everybody or of whom
-    /// it was, by the moment and without dice, so that seeds keep their stories.
-    pub(super) fn hint(&mut self, runtime: &RuntimeName) {
-        let one = self.now_ms.is_multiple_of(2);
-        for again in 0..self.now_ms % 3 {
-            let event = Event::RuntimeHinted {
-                runtime: runtime.clone(),
-                placement: one.then(super::scenario::placement),
-            };
-            let feed = Happening::Feed {
-                life: self.life,
-                event: Box::new(event),
-            };
-            self.later(1 + again * 40, feed);
-        }
     }
 
     fn probe(&mut self, call: &Call) {

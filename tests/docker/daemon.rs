@@ -22,6 +22,8 @@ pub struct PrivateDaemon {
     root: PathBuf,
     child: Option<Child>,
     network: Network,
+    /// Further arguments.
+    more: Vec<String>,
 }
 
 /// Where a private daemon and its containers listen.
@@ -40,6 +42,11 @@ impl PrivateDaemon {
     }
 
     pub fn begin_in(network: Network) -> Self {
+        Self::begin_with(network, Vec::new())
+    }
+
+    /// With further arguments.
+    pub fn begin_with(network: Network, more: Vec<String>) -> Self {
         assert!(network == Network::Own || crate::inside::is_inside());
         let (kept, root) = directory();
         let mut daemon = Self {
@@ -47,6 +54,7 @@ impl PrivateDaemon {
             root,
             child: None,
             network,
+            more,
         };
         daemon.start();
         daemon
@@ -76,6 +84,7 @@ impl PrivateDaemon {
             command.args(["--net", "dockerd"]);
         }
         let child = command
+            .args(&self.more)
             .args(["--data-root", &below("data"), "--exec-root", &below("exec")])
             .args(["--config-file", &below("daemon.json")])
             .args(["--cgroup-parent", &format!("/{CONTROL_GROUP}")])

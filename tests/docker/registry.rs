@@ -469,3 +469,80 @@ async fn fault_57_a_slow_pull_shows_its_progress_and_ends() {
         .0
         .push(docker(&["inspect", "-f", "{{.Config.Image}}", &id]));
 }
+
+/// Set where the helper is on the path, to the directory of docker's `config.json`.
+const HELPED: &str = "WHEELHOUSE_TEST_HELPED";
+
+/// Runs the test of this name again with a credential helper that knows the login, and writes down
+/// who asked it for what.
+fn run_again_helped(test: &str) {
+    let (_kept, root) = directory();
+    let helper = root.join("docker-credential-wheelhouse-test");
+    let script = format!(
+        "#!/bin/sh\nread -r server\necho \"$1 $server\" >> {asked}\n\
+         [ \"$server\" = \"$(cat {known})\" ] || {{ echo 'credentials not found in native keychain'; exit 1; }}\n\
+         echo '{{\"ServerURL\":\"\",\"Username\":\"{USER}\",\"Secret\":\"{PASSWORD}\"}}'\n",
+        asked = root.join("asked").display(),
+        known = root.join("known").display(),
+    );
+    std::fs::write(&helper, script).expect("written");
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&helper, executable).expect("made executable");
+    let store = r#"{"credsStore":"wheelhouse-test"}"#;
+    std::fs::write(root.join("config.json"), store).expect("written");
+    let path = std::env::var("PATH").unwrap_or_default();
+    let output = Command::new(std::env::current_exe().expect("this test's program"))
+        .args([test, "--exact", "--nocapture"])
+        .env("PATH", format!("{}:{path}", root.display()))
+        .env(HELPED, &root)
+        .output();
+    let output = output.expect("it runs");
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "{text}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_credential_helper_on_the_path_logs_in_and_one_that_knows_nothing_does_not() {
+    if !available() {
+        return;
+    }
+    let Some(helped) = std::env::var_os(HELPED) else {
+        return run_again_helped(
+            "registry::a_credential_helper_on_the_path_logs_in_and_one_that_knows_nothing_does_not",
+        );
+    };
+    let helped = Path::new(&helped);
+    let Some(registry) = Registry::begin() else {
+        return;
+    };
+    let first = variant("helped", 16);
+    let name = registry.push(&first, "v1");
+    let mut images = Images(vec![first, name.clone()]);
+    let shop = Shop::open();
+    let logins = Logins {
+        configured: [].into(),
+        config_dir: Some(helped.to_owned()),
+    };
+    let runtime = runtime_with(Path::new(SOCKET), logins);
+    std::fs::write(helped.join("known"), "another:5000").expect("written");
+    let seen = look(&runtime, &shop, &name).await;
+    let line = unfit(&seen).first().map(ToString::to_string);
+    assert!(line.is_some_and(|line| line.contains("runtime.NAME.registry")));
+    std::fs::write(helped.join("known"), registry.address.to_string()).expect("written");
+    let seen = look(&runtime, &shop, &name).await;
+    assert!(unfit(&seen).is_empty(), "{:?}", seen.lines);
+    let start = of(&shop, &name, Some(Pin::Digest(digest(&seen))));
+    started(&runtime, &start).await;
+    let id = shop.containers().remove(0);
+    images
+        .0
+        .push(docker(&["inspect", "-f", "{{.Config.Image}}", &id]));
+    let asked = std::fs::read_to_string(helped.join("asked")).expect("it was asked");
+    let meant = format!("get {}", registry.address);
+    assert!(asked.lines().all(|line| line == meant), "{asked}");
+    assert!(asked.lines().count() >= 3, "anew each time: {asked}");
+}

@@ -8,6 +8,8 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::look;
 use crate::config::Loaded;
 use crate::link::{Client, ClientOptions, ConnectError};
+use crate::model::{Placement, Version};
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -65,6 +67,26 @@ pub(super) async fn check(context: &Context, loaded: &Loaded) -> Vec<Finding> {
         Err(failure) => all.push(subject.unreachable(failure.text.as_str())),
     }
     all
+}
+
+/// The versions that stand, as the engine knows them; none where it does not answer.
+pub(super) async fn stable(context: &Context, loaded: &Loaded) -> BTreeMap<Placement, Version> {
+    let Ok(socket) = context.socket(loaded) else {
+        return BTreeMap::new();
+    };
+    let options = ClientOptions::command(Some(loaded.hash.clone()));
+    let Ok((client, _)) = Client::connect(&socket, &options).await else {
+        return BTreeMap::new();
+    };
+    let Ok(snapshot) = look::snapshot(&client).await else {
+        return BTreeMap::new();
+    };
+    let views = snapshot.placements.iter();
+    let known = views.filter_map(|view| {
+        let stable = view.stable.as_ref()?;
+        Some((view.placement.clone(), stable.version.clone()))
+    });
+    known.collect()
 }
 
 /// A socket through which only its owner should be able to act.

@@ -9,21 +9,25 @@ use crate::config::{BalancerSettings, Config};
 use crate::driver::Peers;
 use crate::model::service::Backend;
 use crate::model::world::InstanceView;
-use crate::model::{Clean, ServerName, ServiceSpec};
+use crate::model::{Clean, RuntimeName, ServerName, ServiceSpec, Version};
 use crate::ports::{Balancer, Metrics, NOTE, Runtime};
 use crate::runtime::Runtime as AnyRuntime;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::time::Duration;
 use tokio::time::timeout;
 
+/// For a look for which a registry may have to be asked too.
+const PATIENCE_WITH_REGISTRY: Duration = Duration::from_secs(10);
 const SILENT: &str = "no answer within 3 s; see its process";
 
 /// Lines about the runtimes of a placement, and the instances they tell of.
 pub(super) async fn runtimes(
     world: &World,
     spec: &ServiceSpec,
+    stable: Option<&Version>,
 ) -> (Vec<Finding>, BTreeMap<ServerName, InstanceView>) {
     let (mut all, mut instances) = (Vec::new(), BTreeMap::new());
     for name in &spec.runtimes {
@@ -31,26 +35,61 @@ pub(super) async fn runtimes(
         let Some(runtime) = world.runtime(name) else {
             continue;
         };
-        all.push(
-            match timeout(PATIENCE, runtime.read(&spec.placement)).await {
-                Ok(Ok(reading)) => {
-                    let count = reading.instances.len();
-                    let text = format!("{} answers, {count} instances", reading.software);
-                    instances.extend(reading.instances);
-                    subject.ok(&text)
-                }
-                Ok(Err(error)) => {
-                    let text = match runtime {
-                        AnyRuntime::Host(_) => format!("{error}; is `wheelhouse host` running?"),
-                        AnyRuntime::Docker(_) => format!("{error}; does `docker version` answer?"),
-                    };
-                    subject.unreachable(&text)
-                }
-                Err(_) => subject.unreachable(SILENT),
-            },
-        );
+        match timeout(PATIENCE, runtime.read(&spec.placement)).await {
+            Ok(Ok(reading)) => {
+                let count = reading.instances.len();
+                let text = format!("{} answers, {count} instances", reading.software);
+                instances.extend(reading.instances);
+                all.push(subject.ok(&text));
+                all.extend(room_for_a_release(&subject, runtime, spec, name, stable).await);
+            }
+            Ok(Err(error)) => {
+                let text = match runtime {
+                    AnyRuntime::Host(_) => format!("{error}; is `wheelhouse host` running?"),
+                    AnyRuntime::Docker(_) => format!("{error}; does `docker version` answer?"),
+                };
+                all.push(subject.unreachable(&text));
+            }
+            Err(_) => all.push(subject.unreachable(SILENT)),
+        }
     }
     (all, instances)
+}
+
+/// What a release like the one that stands would need there: its image, the login for it, room.
+async fn room_for_a_release(
+    subject: &Subject,
+    runtime: &AnyRuntime,
+    spec: &ServiceSpec,
+    name: &RuntimeName,
+    stable: Option<&Version>,
+) -> Vec<Finding> {
+    if matches!(runtime, AnyRuntime::Host(_)) {
+        // Nothing can be told of a program before it is started.
+        return Vec::new();
+    }
+    let workload = stable.map(|version| spec.workload.of_version(version));
+    let workload = workload.as_ref().unwrap_or(&spec.workload);
+    let servers: Vec<_> = spec
+        .servers
+        .iter()
+        .filter(|server| spec.runtime_of(&server.name) == Some(name))
+        .map(|server| (server.name.clone(), server.address))
+        .collect();
+    let look = runtime.inspect(&spec.placement, workload, &servers);
+    let lines = match timeout(PATIENCE_WITH_REGISTRY, look).await {
+        Ok(Ok(look)) => look.lines,
+        Ok(Err(error)) => return vec![subject.unreachable(&error.to_string())],
+        Err(_) => return vec![subject.unreachable("no answer within 10 s; see its registry")],
+    };
+    let is_fit = lines.iter().all(|line| line.as_str().starts_with(NOTE));
+    let fit = is_fit.then(|| match stable {
+        Some(version) => format!("has what {version} needs, and room for a release"),
+        None => "has room for a release".to_owned(),
+    });
+    let fit = fit.map(|text| subject.part("release").ok(&text));
+    let told = lines.iter().map(|line| told(subject, line));
+    fit.into_iter().chain(told).collect()
 }
 
 /// Lines about the balancers in front of a placement.

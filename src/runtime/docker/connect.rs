@@ -5,6 +5,7 @@
 //! newest one. The transport here adds the prefix, and a test holds it to that.
 
 use super::endpoint::{Endpoint, Tls};
+use super::tls;
 use bollard::errors::Error;
 use bollard::{BollardRequest, ClientVersion, Docker};
 use hyper::body::Incoming;
@@ -16,13 +17,12 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::pki_types::ServerName;
 
 /// Oldest API spoken: that of Docker 20.10, which Debian 12 carries.
 pub const API_MIN: (usize, usize) = (1, 41);
@@ -30,6 +30,10 @@ pub const API_MIN: (usize, usize) = (1, 41);
 pub const API_MAX: (usize, usize) = (1, 47);
 /// For a connection, TLS included.
 const DIAL: Duration = Duration::from_secs(5);
+/// For a program in between to say why it ended.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+/// Bytes kept of that.
+const LAST_WORDS_MAX: u64 = 4 * 1024;
 /// For the head of an answer, where nothing shorter is asked for.
 const ANSWER_S: u64 = 120;
 
@@ -76,6 +80,7 @@ impl From<Error> for CallError {
             Error::IOError { err } if err.kind() == io::ErrorKind::NotConnected => {
                 Self::Unreached(err.to_string())
             }
+            Error::IOError { err } => Self::Lost(err.to_string()),
             error => Self::Lost(error.to_string()),
         }
     }
@@ -275,9 +280,13 @@ where
         err: io::Error::new(io::ErrorKind::NotConnected, why),
     };
     let dialled = tokio::time::timeout(DIAL, dial(endpoint)).await;
-    let stream = match dialled {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return Err(unreached(format!("{}: {error}", words(endpoint)))),
+    let (stream, said) = match dialled {
+        Ok(Ok(dialled)) => dialled,
+        Ok(Err(error)) => {
+            let of_tls = files(endpoint).and_then(|files| tls::words(&error, files));
+            let why = of_tls.unwrap_or_else(|| error.to_string());
+            return Err(unreached(format!("{}: {why}", words(endpoint))));
+        }
         Err(_) => {
             return Err(unreached(format!(
                 "{}: no connection in 5 s",
@@ -293,8 +302,30 @@ where
             tracing::debug!("a connection to Docker ended: {error}");
         }
     });
-    let answer = sender.send_request(request).await;
-    answer.map_err(|err| Error::HyperResponseError { err })
+    let err = match sender.send_request(request).await {
+        Ok(answer) => return Ok(answer),
+        Err(err) => err,
+    };
+    if let Some(why) = files(endpoint).and_then(|files| tls::rejected(&err, files)) {
+        return Err(unreached(format!("{}: {why}", words(endpoint))));
+    }
+    let Some(said) = said else {
+        return Err(Error::HyperResponseError { err });
+    };
+    match tokio::time::timeout(LAST_WORDS, said).await {
+        // It may have ended in the middle: nobody knows what arrived.
+        Ok(Ok(Some(why))) => Err(Error::IOError {
+            err: io::Error::other(format!("{}: {why}; run that line by hand", words(endpoint))),
+        }),
+        _ => Err(Error::HyperResponseError { err }),
+    }
+}
+
+fn files(endpoint: &Endpoint) -> Option<&Tls> {
+    match endpoint {
+        Endpoint::Tcp(_, files) => files.as_ref(),
+        _ => None,
+    }
 }
 
 /// What people call the place, with the mend.
@@ -310,46 +341,29 @@ pub fn words(endpoint: &Endpoint) -> String {
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-async fn dial(endpoint: &Endpoint) -> io::Result<Box<dyn Stream>> {
-    match endpoint {
-        Endpoint::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
-        Endpoint::Tcp(address, None) => Ok(Box::new(TcpStream::connect(address).await?)),
+/// The last words of a program in between, once it ended without an answer.
+type Said = JoinHandle<Option<String>>;
+
+async fn dial(endpoint: &Endpoint) -> io::Result<(Box<dyn Stream>, Option<Said>)> {
+    let stream: Box<dyn Stream> = match endpoint {
+        Endpoint::Unix(path) => Box::new(UnixStream::connect(path).await?),
+        Endpoint::Tcp(address, None) => Box::new(TcpStream::connect(address).await?),
         Endpoint::Tcp(address, Some(files)) => {
-            let connector = TlsConnector::from(Arc::new(tls(files)?));
+            let connector = TlsConnector::from(Arc::new(tls::client(files)?));
             let host = address
                 .rsplit_once(':')
                 .map_or(&**address, |(host, _)| host);
             let host = host.trim_matches(['[', ']']).to_owned();
             let name = ServerName::try_from(host).map_err(io::Error::other)?;
             let stream = TcpStream::connect(address).await?;
-            Ok(Box::new(connector.connect(name, stream).await?))
+            Box::new(connector.connect(name, stream).await?)
         }
-        Endpoint::Ssh(arguments) => Ok(Box::new(Piped::spawn(arguments)?)),
-    }
-}
-
-/// Read anew for each connection: certificates are renewed while we run.
-fn tls(files: &Tls) -> io::Result<ClientConfig> {
-    let unread = |path: &std::path::Path, error: &dyn std::fmt::Display| {
-        io::Error::other(format!("{}: {error}", path.display()))
+        Endpoint::Ssh(arguments) => {
+            let (piped, said) = Piped::spawn(arguments)?;
+            return Ok((Box::new(piped), Some(said)));
+        }
     };
-    let certificates = |path: &std::path::Path| {
-        let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path)
-            .map_err(|error| unread(path, &error))?
-            .collect();
-        found.map_err(|error| unread(path, &error))
-    };
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(&files.ca)? {
-        let added = roots.add(certificate);
-        added.map_err(|error| unread(&files.ca, &error))?;
-    }
-    let key = PrivateKeyDer::from_pem_file(&files.key);
-    let key = key.map_err(|error| unread(&files.key, &error))?;
-    ClientConfig::builder()
-        .with_root_certificates(roots)
-        .with_client_auth_cert(certificates(&files.cert)?, key)
-        .map_err(|error| unread(&files.cert, &error))
+    Ok((stream, None))
 }
 
 /// A child's standard input and output as one stream. The child ends with it.
@@ -360,21 +374,38 @@ struct Piped {
 }
 
 impl Piped {
-    fn spawn(arguments: &[String]) -> io::Result<Self> {
+    fn spawn(arguments: &[String]) -> io::Result<(Self, Said)> {
         let mut child = Command::new("ssh")
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()?;
         let gone = || io::Error::other("ssh has no pipes");
-        Ok(Self {
+        let errors = child.stderr.take().ok_or_else(gone)?;
+        let piped = Self {
             input: child.stdin.take().ok_or_else(gone)?,
             output: child.stdout.take().ok_or_else(gone)?,
             _child: child,
-        })
+        };
+        // Ends with the child.
+        let said = tokio::spawn(last_line(errors));
+        Ok((piped, said))
     }
+}
+
+/// The last line a program wrote, of what it wrote first; the rest is thrown away.
+async fn last_line(mut errors: ChildStderr) -> Option<String> {
+    let mut bytes = Vec::new();
+    let mut first = (&mut errors).take(LAST_WORDS_MAX);
+    first.read_to_end(&mut bytes).await.ok()?;
+    tokio::io::copy(&mut errors, &mut tokio::io::sink())
+        .await
+        .ok()?;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let line = text.lines().rfind(|line| !line.trim().is_empty())?;
+    Some(line.trim().trim_end_matches('.').to_owned())
 }
 
 impl AsyncRead for Piped {
@@ -408,7 +439,7 @@ impl AsyncWrite for Piped {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::AsyncWriteExt;
     use tokio::net::UnixListener;
 
     /// Answers the first questions of a client and gives back every request line.

@@ -21,6 +21,9 @@ const DISK_MIN_BYTES: u64 = 256 << 20;
 /// Less room than this is worth a word.
 const DISK_LOW_BYTES: u64 = 4 << 30;
 
+/// What stands in an image's name while no version is known.
+const VERSION: &str = "{version}";
+
 /// Lines as they gather.
 #[derive(Default)]
 struct Lines(Vec<Clean>);
@@ -59,7 +62,16 @@ impl DockerRuntime {
             servers.len(),
             &mut lines,
         );
-        let pin = self.pin(&docker, &container.image, &mut lines).await?;
+        let pin = match container.image.contains(VERSION) {
+            true => {
+                lines.note(
+                    "no release stands whose image could be looked at; `wheelhouse deploy … \
+                     --dry-run` looks at the one it names",
+                );
+                None
+            }
+            false => self.pin(&docker, &container.image, &mut lines).await?,
+        };
         let mut found = (**container).clone();
         if let Some(source) = &container.clone {
             match cloned(&docker, source, container).await? {
