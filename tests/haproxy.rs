@@ -169,9 +169,7 @@ async fn fault_045_a_reload_keeps_every_server_there_is() {
     haproxy
         .set(&[(0, ServerSetting::OUT), (1, ready(10)), (2, ready(20))])
         .await;
-    haproxy
-        .set(&[(0, ready(100)), (1, ServerSetting::OUT)])
-        .await;
+    haproxy.set(&[(0, ready(100))]).await;
     let before = read(&haproxy).await;
     haproxy.reload().await;
     let after = read(&haproxy).await;
@@ -179,8 +177,6 @@ async fn fault_045_a_reload_keeps_every_server_there_is() {
     assert_eq!(names(&after), ["web1", "web2", "web3"].map(server));
     assert_eq!(names(&after), names(&before));
     assert_eq!(settings(&after), settings(&before));
-    let (status, _) = haproxy.get().await.expect("an answer");
-    assert_eq!(status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 use crate::haproxy::until;
 use crate::judge::{Expected, Span, judge, records};
 use crate::load::{Load, now_ms};
-use crate::stage::{ENVIRONMENT, Front, QUICK, SERVICE, Stage, WAITING};
+use crate::stage::{ENVIRONMENT, Front, SERVICE, Stage, WAITING};
 use rustix::process::{Signal, kill_process};
 use wheelhouse::model::effect::ServerSetting;
 use wheelhouse::model::entry::Drift;
@@ -58,30 +58,33 @@ impl Stage {
 
 /// HAProxy holds every server for up that takes a connection; our own probe asks for more.
 #[tokio::test(flavor = "multi_thread")]
-async fn fault_046_what_haproxy_holds_for_up_gets_no_request_before_our_own_probe_passes() {
-    let edit = |text: String, _: &std::path::Path| {
-        let asked =
-            "path = \"/served\"\njson = { \"/version\" = \"v1\" }\nstart_timeout = \"4s\"\n";
-        text.replace("path = \"/readyz\"\n", asked)
+async fn fault_046_what_haproxy_holds_for_up_is_taken_back_when_our_own_probe_fails() {
+    let edit = |text: String, dir: &std::path::Path| {
+        let asked = format!(
+            "kind = \"command\"\ncommand = [\"sh\", \"-c\", 'test ! -e \"$0.$1\"', \"{}\", \
+             \"{{server}}\"]\n",
+            dir.join("sick").display()
+        );
+        text.replace("path = \"/readyz\"\n", &asked)
     };
-    let Some(stage) = Stage::set_as("canary", Front::Haproxy, QUICK, edit).await else {
+    let Some(stage) = Stage::set_as("canary", Front::Haproxy, WAITING, edit).await else {
         return;
     };
-    let load = stage.load();
-    let number = stage.deploy("v2").await;
-    let stands = |view: &PlacementView| {
-        let mut rows = view.instances.iter();
-        rows.any(|row| row.role == Role::Canary && row.healthy == Some(false))
-    };
-    let view = stage.until("a canary that fails its probe", stands).await;
+    let (load, number) = stage.waits_at_a_quarter("v2").await;
+    let view = stage.soaks_at(25.0).await;
     let canary = view.instances.iter().find(|row| row.role == Role::Canary);
-    let name: ServerName = canary.expect("just seen").server.clone();
-    until("HAProxy to hold it for up", async || {
-        stage.balancer_reading().await.servers[&name].up
-    })
-    .await;
-    let because = stage.ends(number, Status::Failed).await;
-    assert!(because.contains("not healthy within"), "{because}");
+    let name: ServerName = canary.expect("a canary").server.clone();
+    let mark = stage.dir.path().join(format!("sick.{name}"));
+    std::fs::write(mark, "").expect("a file");
+    let failing = |view: &PlacementView| {
+        let mut rows = view.instances.iter();
+        view.rollout.is_none() || rows.any(|row| row.server == name && row.healthy == Some(false))
+    };
+    stage.until("a probe that fails", failing).await;
+    let asked = reqwest::get(format!("http://{}/", stage.address(name.as_str()))).await;
+    assert!(asked.expect("an answer").status().is_success(), "it serves");
+    let because = stage.ends(number, Status::RolledBack).await;
+    assert!(because.contains("failed: run sh"), "{because}");
     judge(&stage, load, &Expected::of("v1", &["v2"])).await;
 }
 
