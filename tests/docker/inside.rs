@@ -34,19 +34,23 @@ pub fn available() -> bool {
     found_or_skipped("root, unshare, setpriv and ip", found)
 }
 
+/// A program in there, with a directory for what it leaves.
+pub fn again(program: &[&str], temporary: &Path) -> Command {
+    // The shell stays: the first process of a namespace must take leave of all that end there.
+    let script = "ip link set lo up && mkdir -p /run/containerd && \
+                  mount -t tmpfs tmpfs /run/containerd && \"$@\"; exit $?";
+    let mut command = entered(script, program);
+    command.env(INSIDE, "1").env("TMPDIR", temporary);
+    command
+}
+
 /// Runs the test of this name in there; it must pass.
 pub fn run_again(test: &str) {
     let program = std::env::current_exe().expect("this test's program");
     let program = program.to_string_lossy().into_owned();
-    // The shell stays: the first process of a namespace must take leave of all that end there.
-    let script = "ip link set lo up && mkdir -p /run/containerd && \
-                  mount -t tmpfs tmpfs /run/containerd && \"$@\"; exit $?";
-    let arguments = [&*program, test, "--exact", "--nocapture"];
     let directory = tempfile::tempdir().expect("a directory");
-    let output = entered(script, &arguments)
-        .env(INSIDE, "1")
-        .env("TMPDIR", directory.path())
-        .output();
+    let arguments = [&*program, test, "--exact", "--nocapture"];
+    let output = again(&arguments, directory.path()).output();
     let output = output.expect("unshare");
     remove_control_groups();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -57,7 +61,7 @@ pub fn run_again(test: &str) {
 
 /// Removes the groups of containers that are gone, also what a killed run left. A group that is in
 /// use cannot be removed.
-fn remove_control_groups() {
+pub fn remove_control_groups() {
     let below = |path: &Path| -> Vec<PathBuf> {
         let found = std::fs::read_dir(path).into_iter().flatten().flatten();
         found.map(|entry| entry.path()).collect()
