@@ -311,10 +311,6 @@ pub const METRICS_DEADLINE_MS: u64 = 10_000;
     reason = "the commonest is the largest: a box would cost an allocation per effect"
 )]
 #[derive(Debug, Clone, PartialEq)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "there are few at a time, and most are effects"
-)]
 pub enum Action {
     /// Make these records durable, in one transaction, then report it.
     Append(Vec<Record>),
