@@ -53,11 +53,11 @@ use swarm::Swarm;
 use table::{Replaced, Switched};
 
 /// Instances of the service.
-pub const INSTANCES: usize = 3;
-/// Between two probes of an instance, by whoever probes, and the longest one may take. The floor
-/// asks without pause.
-pub const HEALTH_MS: u64 = 500;
-pub const HEALTH_TIMEOUT_MS: u64 = 400;
+const INSTANCES: usize = 3;
+/// Between two probes of an instance, by whoever probes (the floor asks without pause), and the
+/// longest that one of the engine's may take.
+const HEALTH_MS: u64 = 500;
+const HEALTH_TIMEOUT_MS: u64 = 400;
 /// Replacements by each, by turns.
 const ROUNDS: usize = 5;
 /// Answers before a command, and after it.
@@ -113,6 +113,9 @@ async fn measure() {
         "{INSTANCES} instances, {} requests/s, {rounds} rounds by turns; p50 (least-most)",
         load::PER_S
     );
+    // What others do here at the same time is in every figure, most of all in those of containers.
+    let busy = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    println!("load average before the first: {}", busy.trim());
     for manner in [Manner::Drains, Manner::EndsAtOnce] {
         for batch in [INSTANCES, 1] {
             let mut all = Replaced::new(manner, batch);
@@ -131,10 +134,10 @@ async fn measure() {
 
 /// One replacement.
 #[derive(Debug)]
-pub struct Run {
-    pub old_gone: Duration,
-    pub done: Duration,
-    pub exchanges: Vec<Exchange>,
+struct Run {
+    old_gone: Duration,
+    done: Duration,
+    exchanges: Vec<Exchange>,
 }
 
 /// Replaces the first version under load; what replaces gives when it was done.

@@ -43,7 +43,7 @@ impl fmt::Display for Replaced {
         let title = format!("{how}, {manner}");
         writeln!(
             f,
-            "\n{title:<40}{:<24}{:<24}{:>8}{:>8}",
+            "\n{title:<44}{:<24}{:<24}{:>8}{:>8}",
             "old gone", "done", "sent", "failed"
         )?;
         for (name, runs) in [
@@ -59,14 +59,14 @@ impl fmt::Display for Replaced {
         let (gone, done) = (|run: &Run| run.old_gone, |run: &Run| run.done);
         writeln!(
             f,
-            "  {:<38}{:<24.2}{:<24.2}(goal: 1.15 or less)",
+            "  {:<42}{:<24.2}{:<24.2}(goal: 1.15 or less)",
             "wheelhouse to floor",
             to(&self.ours, &self.floor, gone),
             to(&self.ours, &self.floor, done)
         )?;
         writeln!(
             f,
-            "  {:<38}{:<24.2}{:<24.2}(goal: 3.00 or more)",
+            "  {:<42}{:<24.2}{:<24.2}(goal: 3.00 or more)",
             "swarm to wheelhouse",
             to(&self.swarm, &self.ours, gone),
             to(&self.swarm, &self.ours, done)
@@ -84,7 +84,7 @@ fn row(f: &mut fmt::Formatter<'_>, name: &str, runs: &[Run]) -> fmt::Result {
     let failed: Vec<_> = all().filter_map(|it| it.end.as_ref().err()).collect();
     writeln!(
         f,
-        "  {name:<38}{:<24}{:<24}{:>8}{:>8}",
+        "  {name:<42}{:<24}{:<24}{:>8}{:>8}",
         spread(runs.iter().map(|run| run.old_gone)),
         spread(runs.iter().map(|run| run.done)),
         all().count(),
@@ -125,7 +125,7 @@ impl Switched {
             let took = exchanges.iter().filter(within);
             let mut took: Vec<_> = took.map(|it| it.ended - it.sent).collect();
             took.sort_unstable();
-            took[(took.len() - 1) * 99 / 100]
+            took[took.len().saturating_sub(1) * 99 / 100]
         };
         self.p99.push((p99(began - window), p99(began)));
         self.sent += exchanges.len();
