@@ -126,13 +126,11 @@ impl Ours {
     pub fn timeline(&self, number: RolloutNumber) -> String {
         let records = self.records(number);
         let began_ms = records[0].at_ms;
-        let mut text = String::new();
-        for record in &records {
-            let (at_ms, kind) = (record.at_ms - began_ms, record.entry.kind());
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{at_ms} {kind}, ");
-        }
-        text
+        let said = records.iter().map(|record| {
+            let (at_ms, kind) = (record.at_ms.saturating_sub(began_ms), record.entry.kind());
+            format!("{at_ms} {kind}")
+        });
+        said.collect::<Vec<_>>().join(", ")
     }
 
     /// The number of the newest rollout that is over.

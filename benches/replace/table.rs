@@ -13,8 +13,8 @@ pub struct Replaced {
     pub floor: Vec<Run>,
     pub ours: Vec<Run>,
     pub swarm: Vec<Run>,
-    /// What our engine did when, in the last round.
-    pub timeline: String,
+    /// What the floor and our engine did when, in the last round.
+    pub timelines: [String; 2],
 }
 
 impl Replaced {
@@ -25,7 +25,7 @@ impl Replaced {
             floor: Vec::new(),
             ours: Vec::new(),
             swarm: Vec::new(),
-            timeline: String::new(),
+            timelines: [String::new(), String::new()],
         }
     }
 }
@@ -71,11 +71,9 @@ impl fmt::Display for Replaced {
             to(&self.swarm, &self.ours, gone),
             to(&self.swarm, &self.ours, done)
         )?;
-        write!(
-            f,
-            "  wheelhouse's last, in ms: {}",
-            self.timeline.trim_end_matches(", ")
-        )
+        let [floor, ours] = &self.timelines;
+        writeln!(f, "  the floor's last, in ms: {floor}")?;
+        write!(f, "  wheelhouse's last, in ms: {ours}")
     }
 }
 
