@@ -6,7 +6,7 @@
 //! when it is told to end and for one that does not. By turns, each time from the beginning:
 //! - *floor*: a plain driver, which asks Docker's API for new ones, asks each until it is ready,
 //!   says one line to HAProxy, waits until the old ones have no session, and stops them. It records
-//!   and decides nothing, and asks again every 3 ms;
+//!   and decides nothing, and asks again every 5 ms;
 //! - *wheelhouse*: its engine, asked over its socket, with nothing to wait for between batches;
 //! - *swarm*: Docker Swarm, start-first, on the same daemon and bridge with the same interval of
 //!   health checks and without its own watch of 5 s after each task. It steers no balancer: its
@@ -53,11 +53,11 @@ use swarm::Swarm;
 use table::{Replaced, Switched};
 
 /// Instances of the service.
-pub const INSTANCES: usize = 3;
-/// Between two probes of an instance, by whoever probes, and the longest one may take. The floor
-/// asks without pause.
-pub const HEALTH_MS: u64 = 500;
-pub const HEALTH_TIMEOUT_MS: u64 = 400;
+const INSTANCES: usize = 3;
+/// Between two probes of an instance, by whoever probes (the floor asks without pause), and the
+/// longest that one of the engine's may take.
+const HEALTH_MS: u64 = 500;
+const HEALTH_TIMEOUT_MS: u64 = 400;
 /// Replacements by each, by turns.
 const ROUNDS: usize = 5;
 /// Answers before a command, and after it.
@@ -113,14 +113,20 @@ async fn measure() {
         "{INSTANCES} instances, {} requests/s, {rounds} rounds by turns; p50 (least-most)",
         load::PER_S
     );
+    // What others do here at the same time is in every figure, most of all in those of containers.
+    let busy = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    println!("load average before the first: {}", busy.trim());
+    // Whoever is first would pay for what is read from the disk once.
+    drop(by_floor(&daemon, Manner::Drains, INSTANCES).await);
     for manner in [Manner::Drains, Manner::EndsAtOnce] {
         for batch in [INSTANCES, 1] {
             let mut all = Replaced::new(manner, batch);
             for _ in 0..rounds {
-                all.floor.push(by_floor(&daemon, manner, batch).await);
-                let (ours, timeline) = by_us(&daemon, manner, batch).await;
+                let (floor, by_floor) = by_floor(&daemon, manner, batch).await;
+                let (ours, by_us) = by_us(&daemon, manner, batch).await;
+                all.floor.push(floor);
                 all.ours.push(ours);
-                all.timeline = timeline;
+                all.timelines = [by_floor, by_us];
                 all.swarm.push(by_swarm(&daemon, manner, batch).await);
             }
             println!("{all}");
@@ -131,10 +137,10 @@ async fn measure() {
 
 /// One replacement.
 #[derive(Debug)]
-pub struct Run {
-    pub old_gone: Duration,
-    pub done: Duration,
-    pub exchanges: Vec<Exchange>,
+struct Run {
+    old_gone: Duration,
+    done: Duration,
+    exchanges: Vec<Exchange>,
 }
 
 /// Replaces the first version under load; what replaces gives when it was done.
@@ -156,15 +162,17 @@ async fn under_load(target: SocketAddr, replace: impl AsyncFnOnce() -> Instant) 
     }
 }
 
-async fn by_floor(daemon: &Daemon, manner: Manner, batch: usize) -> Run {
+/// And what happened when.
+async fn by_floor(daemon: &Daemon, manner: Manner, batch: usize) -> (Run, String) {
     let mut floor = Floor::begin(daemon, manner, FLOOR_PORT).await;
-    under_load(floor.listen(), async || {
+    let run = under_load(floor.listen(), async || {
         tokio::task::block_in_place(|| floor.replace(daemon::VERSIONS[1], batch))
     })
-    .await
+    .await;
+    (run, floor.timeline())
 }
 
-/// And what happened when, in its last replacement.
+/// And what happened when.
 async fn by_us(daemon: &Daemon, manner: Manner, batch: usize) -> (Run, String) {
     let mut ours = Ours::begin(daemon, manner, Strategy::Rolling(batch), OUR_PORT).await;
     let run = under_load(ours.listen(), async || {

@@ -8,11 +8,14 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// Between two questions whether something is so yet.
-const ASKED_EVERY: Duration = Duration::from_millis(3);
+const ASKED_EVERY: Duration = Duration::from_millis(5);
+/// For one probe: what is asked too early may never be answered.
+const PROBE: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct Floor<'a> {
@@ -23,6 +26,9 @@ pub struct Floor<'a> {
     standing: Vec<(usize, String)>,
     /// Containers that ended.
     ended: Vec<String>,
+    /// When the last replacement began, and what was done when.
+    began: Instant,
+    marks: Mutex<Vec<(Duration, &'static str)>>,
 }
 
 impl<'a> Floor<'a> {
@@ -35,6 +41,8 @@ impl<'a> Floor<'a> {
             haproxy,
             standing: Vec::new(),
             ended: Vec::new(),
+            began: Instant::now(),
+            marks: Mutex::default(),
         };
         let free = floor.free(crate::INSTANCES);
         let new = floor.start(&free, "v1");
@@ -49,6 +57,8 @@ impl<'a> Floor<'a> {
 
     /// Replaces every instance, so many at once; gives when the last old one had ended.
     pub fn replace(&mut self, version: &str, batch: usize) -> Instant {
+        self.began = Instant::now();
+        self.marks = Mutex::default();
         let old = std::mem::take(&mut self.standing);
         for leaving in old.chunks(batch) {
             self.standing.extend_from_slice(leaving);
@@ -57,17 +67,36 @@ impl<'a> Floor<'a> {
             // The new first: there is always somebody to answer.
             let change = new.iter().map(ready).chain(leaving.iter().map(out));
             self.say(&change.collect::<String>());
+            self.mark("switched");
             self.standing.retain(|one| !leaving.contains(one));
             self.standing.extend(new);
             self.until_idle(leaving);
+            self.mark("idle");
             thread::scope(|scope| {
                 for (_, id) in leaving {
-                    scope.spawn(|| self.daemon.stop(id));
+                    scope.spawn(|| {
+                        self.daemon.stop(id);
+                        self.mark("ended");
+                    });
                 }
             });
             self.ended.extend(leaving.iter().map(|(_, id)| id.clone()));
         }
         Instant::now()
+    }
+
+    fn mark(&self, what: &'static str) {
+        let mut marks = self.marks.lock().expect("nothing panics here");
+        marks.push((self.began.elapsed(), what));
+    }
+
+    /// What happened when in the last replacement, in ms.
+    pub fn timeline(&self) -> String {
+        let marks = self.marks.lock().expect("nothing panics here");
+        let said = marks
+            .iter()
+            .map(|(at, what)| format!("{} {what}", at.as_millis()));
+        said.collect::<Vec<_>>().join(", ")
     }
 
     /// Removes what ended; no part of a replacement.
@@ -93,7 +122,9 @@ impl<'a> Floor<'a> {
         let one = |at: usize| {
             let (_, address) = &self.haproxy.servers[at];
             let id = self.daemon.run(&image, address.port());
+            self.mark("started");
             until("an instance to be ready", || is_ready(*address));
+            self.mark("ready");
             (at, id)
         };
         thread::scope(|scope| {
@@ -155,8 +186,8 @@ fn say(socket: PathBuf, line: &str) -> String {
 
 fn is_ready(address: SocketAddr) -> bool {
     let ask = || -> std::io::Result<String> {
-        let mut stream = TcpStream::connect(address)?;
-        stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+        let mut stream = TcpStream::connect_timeout(&address, PROBE)?;
+        stream.set_read_timeout(Some(PROBE))?;
         stream.write_all(b"GET /readyz HTTP/1.0\r\nHost: bench\r\n\r\n")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;

@@ -2,7 +2,7 @@
 //! interval of probes as the floor has.
 
 use crate::daemon::{Daemon, Manner, PORT};
-use crate::haproxy::{Haproxy, until};
+use crate::haproxy::Haproxy;
 use crate::load::Load;
 use crate::{HEALTH_MS, HEALTH_TIMEOUT_MS, INSTANCES, front};
 use std::collections::BTreeMap;
@@ -79,7 +79,7 @@ impl Ours {
         let private = std::fs::Permissions::from_mode(0o600);
         std::fs::set_permissions(&config, private).expect("its mode");
         let engine = begin_engine(&config, &dir.path().join("engine.log"));
-        let client = connect(&dir.path().join("state"), dir.path()).await;
+        let client = connect(dir.path()).await;
         let snapshots = client.watch(ASK).await.expect("snapshots");
         let mut ours = Self {
             haproxy,
@@ -126,13 +126,11 @@ impl Ours {
     pub fn timeline(&self, number: RolloutNumber) -> String {
         let records = self.records(number);
         let began_ms = records[0].at_ms;
-        let mut text = String::new();
-        for record in &records {
-            let (at_ms, kind) = (record.at_ms - began_ms, record.entry.kind());
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{at_ms} {kind}, ");
-        }
-        text
+        let said = records.iter().map(|record| {
+            let (at_ms, kind) = (record.at_ms.saturating_sub(began_ms), record.entry.kind());
+            format!("{at_ms} {kind}")
+        });
+        said.collect::<Vec<_>>().join(", ")
     }
 
     /// The number of the newest rollout that is over.
@@ -267,17 +265,20 @@ fn begin_engine(config: &Path, log: &Path) -> Child {
         .expect("the program starts")
 }
 
-async fn connect(state: &Path, dir: &Path) -> Client {
-    let socket = socket_path(state);
-    let options = ClientOptions::command(None);
-    let mut connected = None;
-    until("the engine", async || {
-        let tried = Client::connect(&socket, &options).await;
-        connected = tried.ok().map(|(client, _)| client);
-        connected.is_some()
-    })
-    .await;
-    connected.unwrap_or_else(|| panic!("no engine in {}", dir.display()))
+async fn connect(dir: &Path) -> Client {
+    let (socket, options) = (
+        socket_path(&dir.join("state")),
+        ClientOptions::command(None),
+    );
+    let began = Instant::now();
+    loop {
+        if let Ok((client, _)) = Client::connect(&socket, &options).await {
+            return client;
+        }
+        let log = std::fs::read_to_string(dir.join("engine.log")).unwrap_or_default();
+        assert!(began.elapsed() < PATIENCE, "no engine answers:\n{log}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 fn configuration(
@@ -303,7 +304,6 @@ host = "{host}"
 kind = "haproxy"
 socket = "{lb}/admin.sock"
 state_file = "{lb}/{{backend}}.state"
-backend = "web"
 
 [service.shop]
 image = "{repository}:{{version}}"
@@ -311,6 +311,9 @@ port = {PORT}
 instances = {INSTANCES}
 strategy = "{strategy}"
 stop_grace = "5s"
+
+[service.shop.env.test]
+backend = "web"
 
 [service.shop.health]
 path = "/readyz"

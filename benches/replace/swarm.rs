@@ -3,7 +3,7 @@
 
 use crate::daemon::{Daemon, Manner};
 use crate::haproxy::{Haproxy, until};
-use crate::{HEALTH_MS, HEALTH_TIMEOUT_MS, INSTANCES, front};
+use crate::{HEALTH_MS, INSTANCES, front};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use wheelhouse::ports::Balancer as _;
@@ -15,6 +15,11 @@ const ASKED_EVERY: Duration = Duration::from_millis(10);
 /// The health check in the container: the same question as everybody's.
 const CHECK: &str = "exec 3<>/dev/tcp/127.0.0.1/8080; \
     printf 'GET /readyz HTTP/1.0\\r\\n\\r\\n' >&3; read -r line <&3; [[ $line == *200* ]]";
+
+/// A check in the container is a process: on a busy machine it needs time, and a task that fails one
+/// too many would end the update.
+const CHECK_LIMIT: &str = "10s";
+const CHECK_RETRIES: &str = "10";
 
 /// A service of Swarm's with the first version serving.
 pub struct Swarm<'a> {
@@ -30,7 +35,7 @@ impl<'a> Swarm<'a> {
             manner,
             haproxy: front::begin_finding(front::loopback(port)).await,
         };
-        let (every, limit) = (ms(HEALTH_MS), ms(HEALTH_TIMEOUT_MS));
+        let every = format!("{HEALTH_MS}ms");
         daemon.docker(&[
             "service",
             "create",
@@ -56,9 +61,9 @@ impl<'a> Swarm<'a> {
             "--health-interval",
             &every,
             "--health-timeout",
-            &limit,
+            CHECK_LIMIT,
             "--health-retries",
-            "3",
+            CHECK_RETRIES,
             &manner.image("v1"),
         ]);
         swarm
@@ -107,8 +112,4 @@ impl Drop for Swarm<'_> {
             std::thread::sleep(ASKED_EVERY);
         }
     }
-}
-
-fn ms(ms: u64) -> String {
-    format!("{ms}ms")
 }

@@ -13,8 +13,8 @@ pub struct Replaced {
     pub floor: Vec<Run>,
     pub ours: Vec<Run>,
     pub swarm: Vec<Run>,
-    /// What our engine did when, in the last round.
-    pub timeline: String,
+    /// What the floor and our engine did when, in the last round.
+    pub timelines: [String; 2],
 }
 
 impl Replaced {
@@ -25,7 +25,7 @@ impl Replaced {
             floor: Vec::new(),
             ours: Vec::new(),
             swarm: Vec::new(),
-            timeline: String::new(),
+            timelines: [String::new(), String::new()],
         }
     }
 }
@@ -43,7 +43,7 @@ impl fmt::Display for Replaced {
         let title = format!("{how}, {manner}");
         writeln!(
             f,
-            "\n{title:<40}{:<24}{:<24}{:>8}{:>8}",
+            "\n{title:<44}{:<24}{:<24}{:>8}{:>8}",
             "old gone", "done", "sent", "failed"
         )?;
         for (name, runs) in [
@@ -59,23 +59,21 @@ impl fmt::Display for Replaced {
         let (gone, done) = (|run: &Run| run.old_gone, |run: &Run| run.done);
         writeln!(
             f,
-            "  {:<38}{:<24.2}{:<24.2}(goal: 1.15 or less)",
+            "  {:<42}{:<24.2}{:<24.2}(goal: 1.15 or less)",
             "wheelhouse to floor",
             to(&self.ours, &self.floor, gone),
             to(&self.ours, &self.floor, done)
         )?;
         writeln!(
             f,
-            "  {:<38}{:<24.2}{:<24.2}(goal: 3.00 or more)",
+            "  {:<42}{:<24.2}{:<24.2}(goal: 3.00 or more)",
             "swarm to wheelhouse",
             to(&self.swarm, &self.ours, gone),
             to(&self.swarm, &self.ours, done)
         )?;
-        write!(
-            f,
-            "  wheelhouse's last, in ms: {}",
-            self.timeline.trim_end_matches(", ")
-        )
+        let [floor, ours] = &self.timelines;
+        writeln!(f, "  the floor's last, in ms: {floor}")?;
+        write!(f, "  wheelhouse's last, in ms: {ours}")
     }
 }
 
@@ -84,7 +82,7 @@ fn row(f: &mut fmt::Formatter<'_>, name: &str, runs: &[Run]) -> fmt::Result {
     let failed: Vec<_> = all().filter_map(|it| it.end.as_ref().err()).collect();
     writeln!(
         f,
-        "  {name:<38}{:<24}{:<24}{:>8}{:>8}",
+        "  {name:<42}{:<24}{:<24}{:>8}{:>8}",
         spread(runs.iter().map(|run| run.old_gone)),
         spread(runs.iter().map(|run| run.done)),
         all().count(),
@@ -125,7 +123,7 @@ impl Switched {
             let took = exchanges.iter().filter(within);
             let mut took: Vec<_> = took.map(|it| it.ended - it.sent).collect();
             took.sort_unstable();
-            took[(took.len() - 1) * 99 / 100]
+            took[took.len().saturating_sub(1) * 99 / 100]
         };
         self.p99.push((p99(began - window), p99(began)));
         self.sent += exchanges.len();

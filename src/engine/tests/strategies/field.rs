@@ -54,7 +54,7 @@ fn argo_4221_a_deploy_and_a_restart_do_not_take_instances_at_once() {
     refused(stage.ask(deploy), "still open");
     while stage.is_open() {
         stage.tick();
-        assert_eq!(serving(&stage), 3);
+        assert!(serving(&stage) >= 3);
     }
     stage.deploy("v2");
     stage.pass_ms(500);
