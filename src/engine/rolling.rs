@@ -280,7 +280,14 @@ impl<'a> Batch<'a> {
         let mut old: Vec<_> = self.old.iter().filter(|(_, i)| !i.is_leaving()).collect();
         old.sort_by_key(|one| !idle(one));
         let may = old.iter().filter(|one| idle(one)).count() + serve.saturating_sub(least);
+        // Where some must stay, one does that nobody drained by hand, however it is just now.
+        let stays = |server: &ServerName| {
+            let mut all = self.new.iter().chain(&self.old);
+            let out = &self.look.place.out;
+            all.any(|(other, one)| *other != server && one.is_standing() && !out.contains(*other))
+        };
         old.into_iter()
+            .filter(|(server, _)| least == 0 || stays(server))
             .take(wanted.min(may))
             .map(|(server, _)| retire::drain(self.look, server))
             .collect()

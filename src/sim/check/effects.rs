@@ -185,9 +185,11 @@ impl Checks {
         {
             let meant = self.place_of(placement);
             let meant = meant.and_then(|place| place.instances.get(server));
-            let drains = meant.is_some_and(|meant| {
-                let draining = matches!(meant.status, InstanceStatus::Draining { .. });
-                draining && meant.intent == *id
+            // An engine that does not know that its last record arrived may tell once more.
+            let drains = meant.is_some_and(|meant| match meant.status {
+                InstanceStatus::Draining { .. } => meant.intent == *id,
+                InstanceStatus::Stopping => true,
+                _ => false,
             });
             return drains.then_some(()).ok_or_else(|| {
                 format!("{server} is told to take no new work, and nothing drains it")

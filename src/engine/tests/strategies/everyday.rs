@@ -2,8 +2,9 @@
 
 use super::rolling::{rolls, settings};
 use crate::engine::tests::stage::*;
+use crate::model::state::InstanceStatus;
 use crate::model::strategy::Rolling;
-use crate::model::{Command, RolloutKind, Status};
+use crate::model::{Command, RolloutKind, ServiceSpec, Status};
 
 fn restart(stage: &mut Stage) {
     let placement = stage.placement();
@@ -203,4 +204,23 @@ fn none_of_them_begins_beside_an_open_rollout() {
         reason: None,
     };
     refused(stage.ask(restart), "still open");
+}
+
+#[test]
+fn a_restart_does_not_end_what_serves_for_what_somebody_drained() {
+    let mut stage = stable_with(ServiceSpec {
+        instances: 1,
+        ..spec()
+    });
+    restart(&mut stage);
+    stage.until("the new instance is up", |stage| {
+        matches!(stage.status_of(2), Some(InstanceStatus::Up))
+    });
+    drain(&mut stage, 2).expect("the other one serves");
+    stage.sick.insert(server(1));
+    stage.pass_ms(30_000);
+    assert!(
+        stage.place().instances.contains_key(&server(1)),
+        "nobody else may serve"
+    );
 }
