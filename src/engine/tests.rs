@@ -9,7 +9,7 @@ mod field;
 mod found;
 mod left;
 mod metrics;
-mod parts;
+pub(crate) mod parts;
 mod smoke;
 pub(crate) mod stage;
 mod stock;

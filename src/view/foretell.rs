@@ -325,7 +325,14 @@ fn deeds(after: &PlacementState, dream: &Dream) -> Vec<PreviewLine> {
         let text = match entry {
             Entry::InstanceIntended { .. } => Some(starts.clone()),
             Entry::DrainBegun { .. } => Some(drains.clone()),
-            entry => deed(after, entry),
+            entry => match entry.placement().filter(|at| **at != after.spec.placement) {
+                None => deed(after, entry),
+                Some(at) => dream
+                    .state
+                    .placements
+                    .get(at)
+                    .and_then(|place| beside(place, entry)),
+            },
         };
         texts.extend(text.filter(|text| !texts.contains(text)));
     }
@@ -335,6 +342,13 @@ fn deeds(after: &PlacementState, dream: &Dream) -> Vec<PreviewLine> {
         .enumerate()
         .map(|(n, text)| line(label(n), text))
         .collect()
+}
+
+/// What is told of another service that moves too: where its traffic goes.
+fn beside(place: &PlacementState, entry: &Entry) -> Option<String> {
+    let moves = matches!(entry, Entry::WeightIntended { .. }) && place.spec.has_traffic();
+    let text = moves.then(|| deed(place, entry)).flatten()?;
+    Some(format!("{}: {text}", place.spec.placement.service))
 }
 
 fn deed(after: &PlacementState, entry: &Entry) -> Option<String> {

@@ -12,12 +12,12 @@ fn job(number: u16) -> ServerName {
     format!("job{number}").parse().expect("a valid name")
 }
 
-fn at() -> Placement {
+pub(crate) fn at() -> Placement {
     "shop-jobs@prod".parse().expect("a valid placement")
 }
 
 /// A web service, and so many workers that it is deployed with.
-fn with_jobs(instances: u32, strategy: Strategy) -> ServiceSpec {
+pub(crate) fn with_jobs(instances: u32, strategy: Strategy) -> ServiceSpec {
     let web = spec();
     let jobs = ServiceSpec {
         placement: at(),
@@ -40,7 +40,7 @@ fn with_jobs(instances: u32, strategy: Strategy) -> ServiceSpec {
     }
 }
 
-fn rolling() -> Strategy {
+pub(crate) fn rolling() -> Strategy {
     Strategy::Rolling(Rolling {
         batch: 1,
         max_unavailable: 0,
@@ -76,7 +76,7 @@ fn both_ended(stage: &Stage) -> bool {
 }
 
 /// v1 of both is verified.
-fn stands(spec: ServiceSpec) -> Stage {
+pub(crate) fn stands(spec: ServiceSpec) -> Stage {
     let mut stage = stable_with(spec);
     stage.until("v1 of the workers too", |stage| {
         jobs(stage).stable().is_some() && both_ended(stage)

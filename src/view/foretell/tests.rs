@@ -1,6 +1,7 @@
 //! What dialogs say, by strategy: texts a person decides by must be true.
 
 use super::{Asking, foretell};
+use crate::engine::tests::parts;
 use crate::engine::tests::stage::{Stage, empty_with, person, server, spec, stable_with};
 use crate::model::command::{Command, PromoteTo};
 use crate::model::input::Asked;
@@ -391,4 +392,19 @@ fn a_rollback_says_what_an_emergency_skips_and_what_it_restores() {
         &preview,
         &["Skips: none: this aborts #3, which has nothing to skip"],
     );
+}
+
+#[test]
+fn what_moves_with_a_service_is_told_by_its_name() {
+    let mut stage = parts::stands(parts::with_jobs(2, parts::rolling()));
+    let preview = told(&stage, deploy(&stage));
+    says(&preview, &["With: shop-jobs: 2 instances, rolling"]);
+    assert!(!text(&preview).contains('?'), "{}", text(&preview));
+    stage.deploy("v2");
+    stage.until("a share", |stage| stage.share("v2") > 0);
+    let abort = Command::Abort {
+        placement: parts::at(),
+        reason: None,
+    };
+    says(&told(&stage, abort), &["shop: share traffic v1 100%"]);
 }
