@@ -300,6 +300,17 @@ async fn a_daemon_behind_ssh_is_followed_and_ssh_s_own_words_are_told() {
         assert!(Instant::now() < until, "nothing came: {}", sshd.log());
     }
     watch.abort();
+    // A reading takes several connections: the first ones may be given up.
+    shop.must_start(&start).await;
+    let far = runtime(sshd.endpoint("client", SOCKET));
+    let until = Instant::now() + Duration::from_secs(60);
+    loop {
+        let reading = far.read(&shop.placement).await;
+        if reading.is_ok_and(|reading| !reading.instances.is_empty()) {
+            break;
+        }
+        assert!(Instant::now() < until, "nothing was read: {}", sshd.log());
+    }
     for (key, socket, parts) in [
         ("stranger", SOCKET, ["Permission denied", "by hand"]),
         (

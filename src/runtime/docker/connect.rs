@@ -8,6 +8,8 @@ use super::endpoint::{Endpoint, Tls};
 use super::tls;
 use bollard::errors::Error;
 use bollard::{BollardRequest, ClientVersion, Docker};
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, Shared};
 use hyper::body::Incoming;
 use hyper::{Response, Uri};
 use hyper_util::rt::TokioIo;
@@ -21,6 +23,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
@@ -30,6 +33,8 @@ pub const API_MIN: (usize, usize) = (1, 41);
 pub const API_MAX: (usize, usize) = (1, 47);
 /// For a connection, TLS included.
 const DIAL: Duration = Duration::from_secs(5);
+/// For what a daemon is, in two answers.
+const SETTLE: Duration = Duration::from_secs(10);
 /// For a program in between to say why it ended.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Bytes kept of that.
@@ -100,11 +105,15 @@ pub struct Daemon {
 /// What was settled with a daemon, and the API in those terms.
 type Known = (Arc<Daemon>, Docker);
 
+/// A question under way that several callers may wait for.
+type Settling = Shared<BoxFuture<'static, Result<Known, CallError>>>;
+
 /// A daemon, dialled anew for every request.
 #[derive(Debug, Clone)]
 pub struct Connection {
     endpoint: Arc<Endpoint>,
     known: Arc<Mutex<Option<Known>>>,
+    settling: Arc<Mutex<Option<Settling>>>,
 }
 
 impl Connection {
@@ -113,6 +122,7 @@ impl Connection {
         Self {
             endpoint: Arc::new(endpoint),
             known: Arc::default(),
+            settling: Arc::default(),
         }
     }
 
@@ -122,14 +132,40 @@ impl Connection {
     }
 
     /// The API with its version settled. The daemon is asked once, and again after
-    /// [`Connection::forget`].
+    /// [`Connection::forget`]. A caller may give up waiting: the question goes on, because over `ssh`
+    /// it takes longer than one reading may.
     ///
     /// # Errors
     /// When it cannot be reached, or speaks no version that we do.
     pub async fn api(&self) -> Result<(Arc<Daemon>, Docker), CallError> {
-        if let Some(known) = self.settled() {
-            return Ok(known);
+        match self.settled() {
+            Some(known) => Ok(known),
+            None => self.settling().await,
         }
+    }
+
+    /// The question under way, else a new one.
+    fn settling(&self) -> Settling {
+        let ask = || {
+            let connection = self.clone();
+            let asked = async move { timeout(SETTLE, connection.settle()).await };
+            let answered = tokio::spawn(asked).map(|ended| match ended {
+                Ok(Ok(settled)) => settled,
+                Ok(Err(_)) => Err(CallError::Lost("no answer in 10 s".to_owned())),
+                Err(error) => Err(CallError::Lost(error.to_string())),
+            });
+            answered.boxed().shared()
+        };
+        let Ok(mut under_way) = self.settling.lock() else {
+            return ask();
+        };
+        match under_way.as_ref().filter(|asked| asked.peek().is_none()) {
+            Some(asked) => asked.clone(),
+            None => under_way.insert(ask()).clone(),
+        }
+    }
+
+    async fn settle(&self) -> Result<Known, CallError> {
         let plain = docker(&self.endpoint, None)?;
         let version = plain.version().await.map_err(CallError::from)?;
         let api = settled(
@@ -279,7 +315,7 @@ where
     let unreached = |why: String| Error::IOError {
         err: io::Error::new(io::ErrorKind::NotConnected, why),
     };
-    let dialled = tokio::time::timeout(DIAL, dial(endpoint)).await;
+    let dialled = timeout(DIAL, dial(endpoint)).await;
     let (stream, said) = match dialled {
         Ok(Ok(dialled)) => dialled,
         Ok(Err(error)) => {
@@ -312,7 +348,7 @@ where
     let Some(said) = said else {
         return Err(Error::HyperResponseError { err });
     };
-    match tokio::time::timeout(LAST_WORDS, said).await {
+    match timeout(LAST_WORDS, said).await {
         // It may have ended in the middle: nobody knows what arrived.
         Ok(Ok(Some(why))) => Err(Error::IOError {
             err: io::Error::other(format!("{}: {why}; run that line by hand", words(endpoint))),
