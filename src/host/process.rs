@@ -169,6 +169,17 @@ mod tests {
             .stdin(Stdio::null())
             .spawn()
             .expect("sleep starts");
+        // Just after it began, the kernel does not show its environment yet.
+        let environment = format!("/proc/{}/environ", unrecorded.id());
+        let mark = run.to_string();
+        let shown = || {
+            let all = std::fs::read(&environment).unwrap_or_default();
+            String::from_utf8_lossy(&all).contains(&mark)
+        };
+        let until = std::time::Instant::now() + Duration::from_secs(30);
+        while !shown() && std::time::Instant::now() < until {
+            tokio::task::yield_now().await;
+        }
         end_leftover(None, run, Duration::ZERO).await;
         let status = unrecorded.wait().expect("reaped");
         assert!(!status.success());

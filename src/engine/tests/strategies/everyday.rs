@@ -212,11 +212,13 @@ fn a_restart_does_not_end_what_serves_for_what_somebody_drained() {
         instances: 1,
         ..spec()
     });
+    stage.stubborn = true;
     restart(&mut stage);
     stage.until("the new instance is up", |stage| {
         matches!(stage.status_of(2), Some(InstanceStatus::Up))
     });
     drain(&mut stage, 2).expect("the other one serves");
+    stage.stubborn = false;
     stage.sick.insert(server(1));
     stage.pass_ms(30_000);
     assert!(
