@@ -9,8 +9,9 @@ use wheelhouse::model::{Entry, Placement, Status};
 use wheelhouse::view::snapshot::{InstanceRow, PlacementView};
 
 const PART: &str = "shop-jobs";
+/// What is slow has time to be judged.
 const PACE: Pace = Pace {
-    min_requests: 150,
+    soak: "3s",
     ..WAITING
 };
 
