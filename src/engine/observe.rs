@@ -12,6 +12,7 @@ use crate::model::{
     ServerName, World,
 };
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::RangeInclusive;
 
 /// Samples kept per server; at about one a second, a quarter of an hour.
 const SAMPLES_MAX: usize = 900;
@@ -32,7 +33,6 @@ pub fn observe(world: &mut World, input: &Input) {
     let now_ms = world.now_ms;
     match &input.event {
         Event::Started(_) => world.since_ms = now_ms,
-        Event::Settled(settled) => settle(world, settled, now_ms),
         Event::Inspected(inspection) => look_over(world, inspection),
         Event::RuntimeInspected(inspection) => look_over_runtime(world, inspection),
         Event::RuntimeHinted { runtime, placement } => hint(world, runtime, placement.as_ref()),
@@ -120,7 +120,10 @@ pub fn distrust(world: &mut World, key: &EffectKey) {
     }
 }
 
-fn settle(world: &mut World, settled: &Settled, now_ms: u64) {
+/// Takes in how an effect ended that began at `began_ms`. Time only moves forward.
+pub fn settled(world: &mut World, settled: &Settled, began_ms: u64, now_ms: u64) {
+    world.now_ms = world.now_ms.max(now_ms);
+    let now_ms = world.now_ms;
     let applied = settled.id.is_some() && settled.outcome == Outcome::Applied;
     if let EffectKey::Instance(placement, server) = &settled.key {
         let place = world.placements.entry(placement.clone()).or_default();
@@ -141,7 +144,7 @@ fn settle(world: &mut World, settled: &Settled, now_ms: u64) {
             reading,
         }) => {
             let place = world.placements.entry(placement.clone()).or_default();
-            see_runtime(place, runtime, reading, now_ms);
+            see_runtime(place, runtime, reading, began_ms..=now_ms);
         }
         Some(Observation::Metrics {
             placement,
@@ -270,13 +273,15 @@ fn see_runtime(
     place: &mut PlacementWorld,
     runtime: &RuntimeName,
     reading: &Result<RuntimeReading, Clean>,
-    now_ms: u64,
+    took: RangeInclusive<u64>,
 ) {
     let view = place.runtimes.entry(runtime.clone()).or_default();
+    let (began_ms, now_ms) = took.into_inner();
     view.tried_ms = now_ms;
     match reading {
         Ok(reading) => {
             view.read_ms = Some(now_ms);
+            view.began_ms = Some(began_ms);
             view.trouble = None;
             view.reading = reading.clone();
             see_usage(&mut place.usage, reading, now_ms);

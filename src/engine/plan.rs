@@ -9,13 +9,17 @@ use super::stock;
 use super::traffic::{self, Write};
 use crate::model::effect::Effect;
 use crate::model::metrics::MetricsQuestion;
-use crate::model::service::Backend;
+use crate::model::service::{Backend, CheckKind, HealthCheck};
 use crate::model::state::{Instance, InstanceStatus};
 use crate::model::{Phase, Placement, ReleaseId, RuntimeName, ServerName, State, World};
 
 /// Between two readings of a balancer while a rollout is open, at most: it bounds how soon bad
 /// answers are seen.
 const POLL_OPEN_MS: u64 = 250;
+/// Between two readings while an instance's last requests are waited for, for so long: most end
+/// within a moment, and the next batch waits for them. Those that do not are asked for as ever.
+const POLL_DRAIN_MS: u64 = 25;
+const DRAIN_HASTE_MS: u64 = 1_000;
 /// Between two readings of a runtime then.
 const RUNTIME_OPEN_MS: u64 = 500;
 /// After a reading of a runtime until the next one that a hint of its own asks for: an instance
@@ -23,8 +27,10 @@ const RUNTIME_OPEN_MS: u64 = 500;
 const RUNTIME_HINTED_MS: u64 = 100;
 /// Between two readings while nothing is under way: the watch never ends.
 const POLL_IDLE_MS: u64 = 2_000;
-/// Between two probes of an instance that is being started.
-const PROBE_START_MS: u64 = 250;
+/// Between two probes of an instance that is being started, until one passes.
+const PROBE_START_MS: u64 = 100;
+/// Between two probes of one whose health is not known yet.
+const PROBE_UNSURE_MS: u64 = 250;
 /// Between two starts of an instance that exited although its runtime keeps it running: that takes
 /// a moment of its own.
 const START_AGAIN_MS: u64 = 1_000;
@@ -149,13 +155,27 @@ fn poll_ms(look: &Look<'_>, open_ms: u64) -> u64 {
     }
 }
 
+/// Whether an instance began to drain a moment ago.
+fn drains_now(look: &Look<'_>) -> bool {
+    let mut instances = look.place.instances.values();
+    instances.any(|instance| {
+        matches!(instance.status, InstanceStatus::Draining { .. })
+            && instance.since_ms + DRAIN_HASTE_MS > look.now_ms
+    })
+}
+
 fn plan_reads(look: &Look<'_>, agenda: &mut Agenda) {
     let due_ms = |tried_ms: Option<u64>, open_ms| {
         tried_ms.map_or(0, |tried_ms| tried_ms + poll_ms(look, open_ms))
     };
     for backend in &look.place.spec.balancers {
         let tried_ms = look.balancer(&backend.balancer).map(|view| view.tried_ms);
-        agenda.due(due_ms(tried_ms, POLL_OPEN_MS), || {
+        let open_ms = if drains_now(look) {
+            POLL_DRAIN_MS
+        } else {
+            POLL_OPEN_MS
+        };
+        agenda.due(due_ms(tried_ms, open_ms), || {
             read_balancer(look.placement, backend)
         });
     }
@@ -344,12 +364,7 @@ fn plan_probe(look: &Look<'_>, server: &ServerName, instance: &Instance, agenda:
         return;
     }
     let check = look.place.health_of(instance.release);
-    let interval_ms = match (&instance.status, &look.place.rollout) {
-        (InstanceStatus::Starting, _) => check.interval_ms.min(PROBE_START_MS),
-        (_, Some(_)) if look.health(server) == Health::Unknown => PROBE_START_MS,
-        (_, Some(_)) => check.interval_ms,
-        (_, None) => check.interval_ms * PROBE_IDLE_FACTOR,
-    };
+    let interval_ms = probe_ms(look, server, instance, check);
     let last_ms = probed_ms(look, server, instance.release);
     agenda.due(last_ms.map_or(0, |last_ms| last_ms + interval_ms), || {
         Effect::Probe {
@@ -360,6 +375,21 @@ fn plan_probe(look: &Look<'_>, server: &ServerName, instance: &Instance, agenda:
             check: Box::new(check.clone()),
         }
     });
+}
+
+fn probe_ms(look: &Look<'_>, server: &ServerName, instance: &Instance, check: &HealthCheck) -> u64 {
+    // A command is a process of its own each time.
+    let is_cheap = !matches!(check.kind, CheckKind::Command { .. });
+    let passed = look.health(server) == Health::Good;
+    match (&instance.status, &look.place.rollout) {
+        (InstanceStatus::Starting, _) if is_cheap && !passed => {
+            check.interval_ms.min(PROBE_START_MS)
+        }
+        (InstanceStatus::Starting, _) => check.interval_ms.min(PROBE_UNSURE_MS),
+        (_, Some(_)) if look.health(server) == Health::Unknown => PROBE_UNSURE_MS,
+        (_, Some(_)) => check.interval_ms,
+        (_, None) => check.interval_ms * PROBE_IDLE_FACTOR,
+    }
 }
 
 fn probed_ms(look: &Look<'_>, server: &ServerName, release: ReleaseId) -> Option<u64> {

@@ -135,8 +135,7 @@ impl Stage {
                 seen: Some(seen),
             };
             let now_ms = self.world.now_ms;
-            let event = Event::Settled(settled);
-            observe(&mut self.world, &Input { now_ms, event });
+            observe::settled(&mut self.world, &settled, now_ms, now_ms);
             acted = true;
         }
         acted

@@ -175,6 +175,8 @@ pub struct UsageSample {
 pub struct RuntimeView {
     /// When it was last read with success.
     pub read_ms: Option<u64>,
+    /// When that reading was begun: what happened before it shows in it, what came after may not.
+    pub began_ms: Option<u64>,
     /// When reading it was last tried.
     pub tried_ms: u64,
     /// When it first said that something happened there, of which no reading was begun since.

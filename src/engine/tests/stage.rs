@@ -498,15 +498,15 @@ impl Stage {
             if effect.is_write() {
                 self.writes.push(effect);
             }
-            let event = Event::Settled(Settled {
+            let settled = Settled {
                 ticket: 0,
                 key,
                 id,
                 outcome,
                 seen: Some(seen),
-            });
+            };
             let now_ms = self.world.now_ms;
-            observe(&mut self.world, &Input { now_ms, event });
+            engine::observe::settled(&mut self.world, &settled, now_ms, now_ms);
             acted = true;
         }
         acted
