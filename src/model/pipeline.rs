@@ -288,6 +288,17 @@ pub enum RunResult {
     Canceled,
 }
 
+impl RunResult {
+    /// What it is, in a word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::Canceled => "canceled",
+        }
+    }
+}
+
 /// A stage within a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StageRun {

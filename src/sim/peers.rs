@@ -197,7 +197,10 @@ impl Sim<'_> {
             Effect::Probe { .. } => self.probe(&call),
             Effect::Smoke { .. } => self.smoke(&call),
             Effect::ReadMetrics { .. } => self.at_metrics(&call),
-            Effect::WakeAt { .. } => {}
+            Effect::RunStage { .. }
+            | Effect::CancelStage { .. }
+            | Effect::AskDeploy { .. }
+            | Effect::WakeAt { .. } => {}
         }
         if call.effect.is_write() && call.life == self.life {
             self.strikes(Boundary::AfterEffect);
@@ -297,7 +300,7 @@ impl Sim<'_> {
     }
 
     fn at_runtime(&mut self, call: &Call) -> Checked {
-        let Some(placement) = call.effect.key().map(|key| key.placement().clone()) else {
+        let Some(placement) = call.effect.key().and_then(|key| key.placement().cloned()) else {
             return Ok(());
         };
         let (Effect::ReadRuntime { runtime, .. }

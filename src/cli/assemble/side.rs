@@ -256,8 +256,10 @@ impl Side {
         command: CommandRequest,
         to_the_end: bool,
     ) -> Result<Reply, Clean> {
+        let placement = command.placement().clone();
         let command = self.fill(command)?;
-        let preview = self.handle.preview(by, command, to_the_end).await;
+        let preview = self.handle.preview(placement, by, command, to_the_end);
+        let preview = preview.await;
         let preview = preview.map_err(|error| Clean::new(&error.to_string()))?;
         Ok(Reply::Preview {
             preview: Box::new(preview),

@@ -514,7 +514,7 @@ impl Stage {
 
     pub(crate) fn perform(&mut self, effect: &Effect) -> (Outcome, Observation) {
         let key = effect.key().expect("the stage does no timers");
-        let placement = key.placement().clone();
+        let placement = key.placement().expect("no pipeline").clone();
         let refused = || Outcome::Rejected {
             why: "connection refused".into(),
         };
@@ -690,7 +690,10 @@ impl Stage {
                 };
                 (Outcome::Applied, seen)
             }
-            Effect::WakeAt { .. } => panic!("the stage has no {effect:?}"),
+            Effect::RunStage { .. }
+            | Effect::CancelStage { .. }
+            | Effect::AskDeploy { .. }
+            | Effect::WakeAt { .. } => panic!("the stage has no {effect:?}"),
         }
     }
 
