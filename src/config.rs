@@ -49,6 +49,8 @@ pub use search::{LOCAL_FILE, SYSTEM_FILE, VARIABLE, paths};
 pub use system::{Home, Ownership, ownership, policy_file, runtime_dir, system_file};
 pub use world::{BalancerSettings, EnvSettings, HaproxySettings, RuntimeSettings, Shares};
 
+use crate::model::PipelineName;
+use crate::model::pipeline::PipelineSpec;
 use crate::model::{
     BalancerName, EnvName, MetricsName, Placement, RuntimeName, ServiceName, ServiceSpec,
 };
@@ -207,6 +209,22 @@ impl Config {
     /// Every service in every environment, in order.
     pub fn placements(&self) -> impl Iterator<Item = &Placement> {
         self.placements.keys()
+    }
+
+    /// A pipeline.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn pipeline(&self, name: &PipelineName) -> Result<&PipelineSpec, NotPlaced> {
+        Err(NotPlaced {
+            what: format!("there is no pipeline {name}"),
+            mend: String::new(),
+        })
+    }
+
+    /// Every pipeline, in order.
+    pub fn pipelines(&self) -> impl Iterator<Item = &PipelineSpec> {
+        std::iter::empty()
     }
 
     /// Where the embedded proxy listens for a service; `None` behind another balancer.
