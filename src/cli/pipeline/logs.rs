@@ -17,7 +17,7 @@ use std::time::Duration;
 const FOLLOW_EVERY: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Clone, Args)]
-pub(super) struct LogsArgs {
+pub(in crate::cli) struct LogsArgs {
     /// `p12` or `12`
     run: RunNumber,
     /// Which stage; the failed one, else the one under way, when absent
