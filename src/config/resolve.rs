@@ -114,10 +114,13 @@ pub(super) fn resolve(root: &Node, hash: &str, problems: &Problems<'_>) -> Confi
     }
 }
 
-/// Addresses that this process, or the host's, listens at already, and for what.
+/// Addresses that are taken already, and by what.
 fn listeners(config: &Config) -> Vec<(SocketAddr, String)> {
-    let services = config.placements.values();
-    let services = services.filter_map(|it| Some((it.listen?, it.spec.placement.to_string())));
+    let services = config.placements.values().flat_map(|placed| {
+        let servers = placed.spec.servers.iter().map(|server| server.address);
+        let all = placed.listen.into_iter().chain(servers);
+        all.map(|address| (address, placed.spec.placement.to_string()))
+    });
     let metrics = config.metrics.iter();
     let metrics = metrics.filter_map(|(name, it)| Some((it.http_sd?, format!("metrics {name}"))));
     services.chain(metrics).collect()

@@ -6,8 +6,8 @@ use super::super::reader::{Located, Reader, parsed};
 use super::super::{defaults, suggest};
 use super::Ground;
 use super::graph::Stage;
-use super::scope::{Braces, Scope};
-use super::work::{image_name, sample};
+use super::scope::{Braces, Scope, sample};
+use super::work::image_name;
 use crate::model::pipeline::{DeployWork, StageWork};
 use crate::model::placeholder::names;
 use crate::model::{Placement, ServiceSpec, StageName, Version};
@@ -89,9 +89,8 @@ fn version<'a>(scope: &Scope<'_>, reader: &Reader<'a>) -> &'a str {
     let Some(text) = reader.text("version") else {
         return defaults::STAGE_VERSION;
     };
-    scope.text(&text, Braces::Refused);
-    if text.value.contains('{') && sample(text.value).contains(['{', '}']) {
-        return text.value; // Told above.
+    if !scope.text(&text, Braces::Refused) {
+        return text.value;
     }
     let filled = sample(text.value);
     if let Err(error) = filled.parse::<Version>() {
@@ -105,7 +104,9 @@ fn version<'a>(scope: &Scope<'_>, reader: &Reader<'a>) -> &'a str {
 /// A digest: written out, or one that a stage hands on.
 fn judge_digest(scope: &Scope<'_>, text: &Located<&str>) {
     const MEND: &str = "write what a push hands on, e.g. digest = \"{push.digest}\"";
-    scope.text(text, Braces::Refused);
+    if !scope.text(text, Braces::Refused) {
+        return;
+    }
     let named = names(text.value);
     let what = match named.as_slice() {
         [] if is_digest(text.value) => return,
@@ -166,8 +167,20 @@ fn pushed<'a>(stages: &'a [Stage], before: &Stage, image: &str) -> Option<&'a St
         .iter()
         .filter(|stage| before.behind.contains(&stage.spec.name));
     let pushes = behind.find(|stage| match &stage.spec.work {
-        StageWork::Push { image: pushed } => image_name(pushed) == image_name(image),
+        StageWork::Push { image: pushed } => image_name(built(stages, pushed)) == image_name(image),
         _ => false,
     });
     pushes.map(|stage| &stage.spec.name)
+}
+
+/// The image that `{STAGE.image}` stands for, where a text is just that.
+fn built<'a>(stages: &'a [Stage], text: &'a str) -> &'a str {
+    let named = text
+        .strip_prefix('{')
+        .and_then(|it| it.strip_suffix(".image}"));
+    let of = |stage: &&Stage| Some(stage.spec.name.as_str()) == named;
+    match stages.iter().find(of).map(|stage| &stage.spec.work) {
+        Some(StageWork::Build(work)) => &work.image,
+        _ => text,
+    }
 }

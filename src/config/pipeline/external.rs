@@ -26,7 +26,9 @@ fn home(provider: Provider) -> &'static str {
 
 /// Reads an external stage.
 pub(super) fn read(stage: &Reader<'_>, problems: &Problems<'_>) -> Option<ExternalWork> {
-    let reader = Reader::new(stage.node("external")?, &EXTERNAL, problems);
+    let node = stage.node("external")?;
+    let reader = Reader::new(node, &EXTERNAL, problems);
+    node.table()?;
     for (key, mend) in [
         ("provider", "add provider = \"github\" or \"gitlab\""),
         (

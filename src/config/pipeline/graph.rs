@@ -19,6 +19,24 @@ pub(super) struct Stage {
     pub(super) behind: BTreeSet<StageName>,
 }
 
+/// What a stage needs.
+#[derive(Default)]
+pub(super) struct Needs {
+    pub(super) names: Vec<StageName>,
+    /// Whether every name that is written is there.
+    is_whole: bool,
+}
+
+impl Needs {
+    fn whole(stage: Option<&Stage>) -> Self {
+        let name = stage.map(|stage| stage.spec.name.clone());
+        Self {
+            names: name.into_iter().collect(),
+            is_whole: true,
+        }
+    }
+}
+
 /// The stages so far.
 pub(super) struct Graph<'a> {
     stages: Vec<Stage>,
@@ -113,26 +131,30 @@ impl<'a> Graph<'a> {
     }
 
     /// What a stage needs: as written, else the stage before it. Nothing written is the checkout.
-    pub(super) fn needs(&self, reader: &Reader<'_>) -> Vec<StageName> {
+    pub(super) fn needs(&self, reader: &Reader<'_>) -> Needs {
         const MEND: &str = "name stages before it, e.g. needs = [\"test\"]";
         if reader.node("needs").is_none() {
-            let before = self.stages.last();
-            return before.map(|it| it.spec.name.clone()).into_iter().collect();
+            return Needs::whole(self.stages.last());
         }
         let Some(list) = reader.list("needs", MEND) else {
-            return Vec::new();
+            return Needs::default();
         };
-        let mut needs: Vec<StageName> = Vec::new();
-        for need in list.value.iter().filter_map(|node| self.need(node)) {
-            if needs.contains(&need.value) {
-                let what = format!("{} is named twice", quoted(need.value.as_str()));
-                self.problems.error(&need.place, what, "name it once");
-            } else {
-                needs.push(need.value);
-            }
-        }
         if list.value.is_empty() {
-            needs.extend(self.stages.first().map(|it| it.spec.name.clone()));
+            return Needs::whole(self.stages.first());
+        }
+        let mut needs = Needs {
+            names: Vec::new(),
+            is_whole: true,
+        };
+        for node in list.value {
+            match self.need(node) {
+                Some(need) if needs.names.contains(&need.value) => {
+                    let what = format!("{} is named twice", quoted(need.value.as_str()));
+                    self.problems.error(&need.place, what, "name it once");
+                }
+                Some(need) => needs.names.push(need.value),
+                None => needs.is_whole = false,
+            }
         }
         needs
     }
@@ -159,10 +181,16 @@ impl<'a> Graph<'a> {
         None
     }
 
-    /// All that must be over before a stage with these needs.
-    pub(super) fn behind(&self, needs: &[StageName]) -> BTreeSet<StageName> {
-        let further = needs.iter().filter_map(|name| self.stage(name.as_str()));
+    /// All that must be over before a stage with these needs. Where one of them is faulty, it may
+    /// be anything so far: what follows from a fault is not told as another.
+    pub(super) fn behind(&self, needs: &Needs) -> BTreeSet<StageName> {
+        if !needs.is_whole {
+            let all = self.stages.iter().map(|stage| stage.spec.name.clone());
+            return all.collect();
+        }
+        let names = &needs.names;
+        let further = names.iter().filter_map(|name| self.stage(name.as_str()));
         let further = further.flat_map(|stage| stage.behind.iter());
-        further.chain(needs).cloned().collect()
+        further.chain(names).cloned().collect()
     }
 }

@@ -7,7 +7,7 @@ use super::super::suggest;
 use super::graph::Graph;
 use crate::model::StageName;
 use crate::model::pipeline::StageWork;
-use crate::model::placeholder::{OWN, names, own_variable, variable};
+use crate::model::placeholder::{OWN, names, next, own_variable, variable};
 use std::collections::BTreeSet;
 
 /// Programs that read a text as a script after `-c`.
@@ -15,6 +15,9 @@ const SHELLS: [&str; 7] = ["sh", "bash", "dash", "ash", "zsh", "ksh", "fish"];
 
 /// What a shell's text may hold of the run itself: hexadecimal digits and a configured name.
 const HARMLESS: [&str; 3] = ["commit", "short", "pipeline"];
+
+/// What can be filled in, for people.
+const KNOWN: &str = "use {commit}, {short}, {branch}, {pipeline} or {STAGE.VALUE}";
 
 /// Braces around anything else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,59 +37,63 @@ pub(super) struct Scope<'a> {
 }
 
 impl Scope<'_> {
-    /// Judges a text.
-    pub(super) fn text(&self, text: &Located<&str>, braces: Braces) {
-        for name in names(text.value).into_iter().filter(|it| !OWN.contains(it)) {
-            self.value(text, name);
-        }
+    /// Judges a text; whether nothing is wrong with it.
+    pub(super) fn text(&self, text: &Located<&str>, braces: Braces) -> bool {
+        let values = names(text.value).into_iter();
+        let wrong = values.filter(|name| !OWN.contains(name) && !self.value(text, name));
+        let mut faults = wrong.count();
         for word in strangers(text.value) {
             let near = suggest::nearest(word, OWN);
             if near.is_some() || braces == Braces::Refused {
                 let mend = match near {
                     Some(near) => format!("did you mean {{{near}}}?"),
-                    None => "use {commit}, {short}, {branch}, {pipeline} or {STAGE.VALUE}".into(),
+                    None => KNOWN.to_owned(),
                 };
-                self.problems
-                    .error(&text.place, stands_for_nothing(word), mend);
+                let what = format!("{{{word}}} stands for nothing");
+                self.problems.error(&text.place, what, mend);
+                faults += 1;
             }
         }
+        let left = braces == Braces::Refused && sample(text.value).contains(['{', '}']);
+        if left && faults == 0 {
+            let what = "holds a brace that stands for nothing";
+            self.problems.error(&text.place, what, KNOWN);
+            faults += 1;
+        }
+        faults == 0
     }
 
-    /// Judges `{STAGE.VALUE}`.
-    fn value(&self, text: &Located<&str>, name: &str) {
-        let Some((stage, value)) = name.split_once('.') else {
-            return;
+    /// Judges `{STAGE.VALUE}`; whether nothing is wrong with it.
+    fn value(&self, text: &Located<&str>, name: &str) -> bool {
+        let (stage, value) = name.split_once('.').unwrap_or((name, ""));
+        let fault = match self.graph.stage(stage) {
+            None => self.no_stage(name, stage),
+            Some(found) if !self.behind.contains(&found.spec.name) => Some((
+                format!("{{{name}}} is of a stage that this one does not need"),
+                format!("add {} to its needs", quoted(stage)),
+            )),
+            Some(found) => no_value(name, value, &found.spec.work),
         };
-        let Some(found) = self.graph.stage(stage) else {
-            return self.no_stage(text, name, stage);
-        };
-        if !self.behind.contains(&found.spec.name) {
-            let what = format!("{{{name}}} is of a stage that this one does not need");
-            let mend = format!("add {} to its needs", quoted(stage));
-            return self.problems.error(&text.place, what, mend);
-        }
-        let Some(known) = values(&found.spec.work) else {
-            return;
-        };
-        if !known.contains(&value) {
-            let word = found.spec.work.word();
-            let what = format!("{{{name}}} stands for nothing: no {word} hands that on");
-            let mend = suggest::mend(value, known.iter().copied());
+        let is_fine = fault.is_none();
+        if let Some((what, mend)) = fault {
             self.problems.error(&text.place, what, mend);
         }
+        is_fine
     }
 
-    fn no_stage(&self, text: &Located<&str>, name: &str, stage: &str) {
+    fn no_stage(&self, name: &str, stage: &str) -> Option<(String, String)> {
         if self.graph.comes_later(stage) {
             let what = format!("{{{name}}} is of a stage that is not over by then");
             let mend = "declare that stage before this one, and need it";
-            self.problems.error(&text.place, what, mend);
-        } else if !self.graph.is_faulty(stage) {
+            return Some((what, mend.to_owned()));
+        }
+        // What is wrong with a faulty stage has been told.
+        let is_unknown = !self.graph.is_faulty(stage);
+        is_unknown.then(|| {
             let known = self.behind.iter().map(StageName::as_str);
             let what = format!("{{{name}}} names no stage of this pipeline");
-            self.problems
-                .error(&text.place, what, suggest::mend(stage, known));
-        }
+            (what, suggest::mend(stage, known))
+        })
     }
 
     /// Judges a program with its arguments: what a shell reads as its script may hold no text that
@@ -155,8 +162,26 @@ fn values(work: &StageWork) -> Option<&'static [&'static str]> {
     })
 }
 
-fn stands_for_nothing(word: &str) -> String {
-    format!("{{{word}}} stands for nothing")
+/// What is wrong with a value that no stage of a kind hands on.
+fn no_value(name: &str, value: &str, work: &StageWork) -> Option<(String, String)> {
+    let known = values(work).filter(|known| !known.contains(&value))?;
+    let what = format!(
+        "{{{name}}} stands for nothing: no {} hands that on",
+        work.word()
+    );
+    Some((what, suggest::mend(value, known.iter().copied())))
+}
+
+/// A text with `x` in place of everything that is filled in.
+pub(super) fn sample(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, _, after)) = next(rest) {
+        out.push_str(before);
+        out.push('x');
+        rest = after;
+    }
+    out + rest
 }
 
 fn variable_of(name: &str) -> String {
@@ -193,4 +218,14 @@ fn script<'a, 'b>(words: &'a [Located<&'b str>]) -> &'a [Located<&'b str>] {
     let after = &words[shell + 1..];
     let script = after.iter().position(takes_script);
     script.map_or(&[], |at| &after[at + 1..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_has_nothing_left_to_fill_in() {
+        assert_eq!(sample("v{short}-{build.image}{x}"), "vx-x{x}");
+    }
 }

@@ -110,7 +110,7 @@ pub(super) fn read(ground: &Ground<'_>, graph: &mut Graph<'_>, node: &Node) {
     let stage = name.zip(work).map(|(name, work)| Stage {
         spec: StageSpec {
             name: name.value,
-            needs,
+            needs: needs.names,
             work,
             when: when(ground, &reader),
             timeout_ms,
@@ -133,9 +133,9 @@ fn work_of(
     match kind {
         Kind::Command => work::command(scope, reader).map(StageWork::Command),
         Kind::Build => work::build(scope, reader).map(StageWork::Build),
-        Kind::Push => {
-            work::image(scope, &reader.text("push")?).map(|image| StageWork::Push { image })
-        }
+        Kind::Push => reader.text("push").map(|text| StageWork::Push {
+            image: work::image(scope, &text),
+        }),
         Kind::External => external::read(reader, scope.problems).map(StageWork::External),
         Kind::Deploy => deploy::read(ground, scope, reader)
             .map(Box::new)

@@ -7,7 +7,6 @@ use super::super::reader::{Located, Reader, parsed, text};
 use super::super::tree::Place;
 use super::scope::{Braces, Scope};
 use crate::model::pipeline::{BuildWork, CommandWork};
-use crate::model::placeholder;
 use crate::model::secret::SecretRef;
 use std::collections::BTreeMap;
 use std::path::{Component, Path};
@@ -24,7 +23,7 @@ pub(super) fn command(scope: &Scope<'_>, reader: &Reader<'_>) -> Option<CommandW
                         no shell is involved";
     let env = variables(scope, reader, "env");
     let secrets = secrets(scope, reader, &env);
-    let image = reader.text("image").and_then(|text| image(scope, &text));
+    let image = reader.text("image").map(|text| image(scope, &text));
     let directory = below(reader, "directory", scope.problems);
     let list = reader.list("command", MEND)?;
     let words = list.value.iter();
@@ -46,12 +45,14 @@ pub(super) fn command(scope: &Scope<'_>, reader: &Reader<'_>) -> Option<CommandW
 
 /// Reads a build.
 pub(super) fn build(scope: &Scope<'_>, stage: &Reader<'_>) -> Option<BuildWork> {
-    let reader = Reader::new(stage.node("build")?, &BUILD, scope.problems);
+    let node = stage.node("build")?;
+    let reader = Reader::new(node, &BUILD, scope.problems);
+    node.table()?;
     if !reader.mentions("image", &BUILD) {
         let mend = "name it with its tag, e.g. image = \"registry:5000/shop:{short}\"";
         reader.missing("image", mend);
     }
-    let image = reader.text("image").and_then(|text| image(scope, &text));
+    let image = reader.text("image").map(|text| image(scope, &text));
     let path = |key, default: &str| {
         let written = below(&reader, key, scope.problems);
         written.unwrap_or_else(|| default.to_owned())
@@ -65,7 +66,7 @@ pub(super) fn build(scope: &Scope<'_>, stage: &Reader<'_>) -> Option<BuildWork> 
 }
 
 /// An image with its tag, as far as it can be judged before it is filled in.
-pub(super) fn image(scope: &Scope<'_>, text: &Located<&str>) -> Option<String> {
+pub(super) fn image(scope: &Scope<'_>, text: &Located<&str>) -> String {
     scope.text(text, Braces::Refused);
     let name = text.value;
     let odd = |c: char| c.is_whitespace() || c.is_control();
@@ -73,9 +74,8 @@ pub(super) fn image(scope: &Scope<'_>, text: &Located<&str>) -> Option<String> {
         let what = format!("{} is no image", quoted(name));
         let mend = "write it as docker does, e.g. \"registry:5000/shop:{short}\"";
         scope.problems.error(&text.place, what, mend);
-        return None;
     }
-    Some(name.to_owned())
+    name.to_owned()
 }
 
 /// A path that stays below where it begins.
@@ -163,18 +163,6 @@ pub(super) fn image_name(image: &str) -> &str {
     colon.map_or(image, |at| &image[..slash + at])
 }
 
-/// A text with `x` in place of everything that is filled in.
-pub(super) fn sample(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, _, after)) = placeholder::next(rest) {
-        out.push_str(before);
-        out.push('x');
-        rest = after;
-    }
-    out + rest
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,10 +177,5 @@ mod tests {
         ] {
             assert_eq!(image_name(image), name);
         }
-    }
-
-    #[test]
-    fn a_sample_has_nothing_left_to_fill_in() {
-        assert_eq!(sample("v{short}-{build.image}{x}"), "vx-x{x}");
     }
 }
