@@ -102,18 +102,10 @@ pub struct Loaded {
     pub written: Written,
 }
 
-/// A service that is not in an environment. The text says where it is.
+/// A service that is not in an environment, or a pipeline that is not there. The text says what is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what}; {mend}")]
 pub struct NotPlaced {
-    what: String,
-    mend: String,
-}
-
-/// A pipeline that is not configured. The text says which are.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what}; {mend}")]
-pub struct NoPipeline {
     what: String,
     mend: String,
 }
@@ -265,20 +257,18 @@ impl Config {
     }
 
     /// A pipeline, as resolved: its deploys hold their services with their parts.
-    pub fn pipeline(&self, name: &PipelineName) -> Option<&PipelineSpec> {
-        self.pipelines.get(name)
-    }
-
-    /// What to say to somebody who named a pipeline that is not there.
-    pub fn no_pipeline(&self, name: &str) -> NoPipeline {
-        let known = self.pipelines.keys().map(PipelineName::as_str);
-        NoPipeline {
-            what: format!("there is no pipeline {}", errors::quoted(name)),
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn pipeline(&self, name: &PipelineName) -> Result<&PipelineSpec, NotPlaced> {
+        let found = self.pipelines.get(name);
+        found.ok_or_else(|| NotPlaced {
+            what: format!("there is no pipeline {name}"),
             mend: match self.pipelines.is_empty() {
                 true => "add one as [pipeline.NAME] to the configuration".to_owned(),
-                false => suggest::mend(name, known),
+                false => suggest::mend(name.as_str(), self.pipelines.keys().map(|it| it.as_str())),
             },
-        }
+        })
     }
 
     /// Every pipeline, in the order of their names.

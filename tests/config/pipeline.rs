@@ -225,20 +225,17 @@ fn asking_for_a_pipeline_that_is_not_there_says_which_are() {
         .map(|it| it.name.to_string())
         .collect();
     assert_eq!(names, ["shop"]);
-    assert!(
-        loaded
-            .config
-            .pipeline(&"shpo".parse().expect("a name"))
-            .is_none()
+    let ask = |loaded: &Loaded, name: &str| {
+        let answer = loaded.config.pipeline(&name.parse().expect("a name"));
+        answer.expect_err("it is not there").to_string()
+    };
+    assert_eq!(
+        ask(&loaded, "shpo"),
+        "there is no pipeline shpo; did you mean \"shop\"?"
     );
     assert_eq!(
-        loaded.config.no_pipeline("shpo").to_string(),
-        "there is no pipeline \"shpo\"; did you mean \"shop\"?"
-    );
-    let none = super::loaded("").config.no_pipeline("shop").to_string();
-    assert_eq!(
-        none,
-        "there is no pipeline \"shop\"; add one as [pipeline.NAME] to the configuration"
+        ask(&super::loaded(""), "shop"),
+        "there is no pipeline shop; add one as [pipeline.NAME] to the configuration"
     );
 }
 
