@@ -20,6 +20,7 @@ mod place;
 mod process;
 pub mod shepherd;
 mod values;
+pub mod webhook;
 
 pub use docker::DockerCommand;
 pub use place::RUNS_WITH_OUTPUT;
