@@ -9,6 +9,7 @@
 
 mod tree;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
@@ -116,6 +117,7 @@ pub async fn run(order: Order) {
         return;
     }
     tree::adopt();
+    let mut spare = Spare::open();
     let mut child = match begin(&order.program) {
         Ok(child) => child,
         Err(error) => {
@@ -127,7 +129,8 @@ pub async fn run(order: Order) {
     say(&Said::Began(
         group.map_or(0, |pid| pid.as_raw_nonzero().get()),
     ));
-    end(group, Duration::from_millis(order.grace_ms), &mut told).await;
+    let grace = Duration::from_millis(order.grace_ms);
+    end(group, grace, &mut told, &mut spare).await;
     let status = child.try_wait();
     let left = sweep().await;
     clean_up(&order.cleanup).await;
@@ -190,9 +193,34 @@ impl Told {
         *self.over.borrow()
     }
 
+    /// Whether nobody is at the other end, which an engine that only asks for the end still is.
+    fn is_engine_gone(&self) -> bool {
+        let mut polled = [PollFd::new(&self.engine, PollFlags::empty())];
+        let none = Timespec::default();
+        poll(&mut polled, Some(&none)).is_ok_and(|_| polled[0].revents().contains(PollFlags::HUP))
+    }
+
     async fn over(&mut self) {
         // The sender lives in a thread of its own; without it, it is over too.
         let _ = self.over.wait_for(|over| *over).await;
+    }
+}
+
+/// The reading end of our own standard output, where the system gives it: what the program says
+/// while it ends would kill it, once the engine that read it is gone.
+struct Spare(Option<File>);
+
+impl Spare {
+    fn open() -> Self {
+        Self(File::open("/proc/self/fd/1").ok())
+    }
+
+    /// Takes everything from here on, for nobody.
+    fn drain(&mut self) {
+        if let Some(mut output) = self.0.take() {
+            // Ends with the process.
+            std::thread::spawn(move || io::copy(&mut output, &mut io::sink()));
+        }
     }
 }
 
@@ -241,7 +269,7 @@ fn group(child: &Child) -> Option<Pid> {
 
 /// Waits for the program's end, brings it about where that is asked, and ends the rest of its
 /// group. The program itself is not reaped, so that its group's number stays its own.
-async fn end(group: Option<Pid>, grace: Duration, told: &mut Told) {
+async fn end(group: Option<Pid>, grace: Duration, told: &mut Told, spare: &mut Spare) {
     let Some(group) = group else {
         return;
     };
@@ -260,6 +288,9 @@ async fn end(group: Option<Pid>, grace: Duration, told: &mut Told) {
         let _ = kill_process_group(group, Signal::TERM);
         let until = Instant::now() + grace;
         while Instant::now() < until && !tree::is_over(group) {
+            if told.is_engine_gone() {
+                spare.drain();
+            }
             sleep(LOOK).await;
         }
     }
