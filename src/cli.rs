@@ -20,6 +20,7 @@ mod metrics;
 mod pipeline;
 mod print;
 mod runbook;
+mod stage;
 mod wait;
 
 use clap::{Args, Parser, Subcommand};
@@ -113,6 +114,9 @@ enum Command {
     /// The service the demo steers
     #[command(hide = true)]
     DemoService(demo::ServiceArgs),
+    /// The parent of one program of a pipeline's stage
+    #[command(hide = true)]
+    StageShepherd(stage::ShepherdArgs),
 }
 
 /// Makes a panic a report that helps to mend it. The console puts a hook of its own before it,
@@ -198,6 +202,7 @@ async fn dispatch(context: Context, command: Option<Command>) -> Exit {
         Some(Command::Runbook(args)) => runbook::run(&context, &args),
         Some(Command::Haproxy(command)) => haproxy::run(&context, &command),
         Some(Command::DemoService(args)) => demo::serve(args).await,
+        Some(Command::StageShepherd(args)) => stage::shepherd(args).await,
     };
     ended.unwrap_or_else(|failure| {
         context.fail(&failure);
