@@ -202,6 +202,16 @@ pub enum Provider {
     Gitlab,
 }
 
+impl Provider {
+    /// Its name.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Github => "GitHub",
+            Self::Gitlab => "GitLab",
+        }
+    }
+}
+
 /// A rollout as a stage.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DeployWork {

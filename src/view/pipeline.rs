@@ -143,7 +143,10 @@ fn view(state: &State, world: &World, number: RunNumber, run: &Run) -> RunView {
         commit: Fill::of(run).commit().cloned(),
         subject: value("subject"),
         changed: changed(&value),
-        by: Clean::new(&run.by.to_string()),
+        by: match run.trigger.provider {
+            Some(provider) => provider.word().into(),
+            None => Clean::new(&run.by.to_string()),
+        },
         reason: run.trigger.reason.clone(),
         began_ms: run.began_ms,
         result: run.ended.as_ref().map(|ended| ended.result),

@@ -113,7 +113,13 @@ impl Checks {
         stage.ok_or_else(|| "no such stage".to_owned())
     }
 
-    fn stage_may_begin(&self, number: RunNumber, name: &StageName, attempt: u32, at_ms: u64) -> Checked {
+    fn stage_may_begin(
+        &self,
+        number: RunNumber,
+        name: &StageName,
+        attempt: u32,
+        at_ms: u64,
+    ) -> Checked {
         let run = self.open(number)?;
         let spec = self.stage_spec(number, name)?;
         legal(
