@@ -19,6 +19,7 @@ use crate::model::pipeline::{
     DeployWork, PipelineSpec, Rerun, Run, RunResult, StageResult, StageRun, StageSpec, StageStatus,
     StageWork, When,
 };
+use crate::model::world::StageView;
 use crate::model::{
     Clean, Entry, EnvName, Placement, PlacementState, Refusal, RequestId, RolloutNumber, RunId,
     RunNumber, State, Status, World,
@@ -55,6 +56,18 @@ impl<'a> Sight<'a> {
         let run = self.run;
         let stages = run.spec.stages.iter();
         stages.filter_map(move |spec| Some((spec, run.stages.get(&spec.name)?)))
+    }
+
+    /// Whether an earlier engine intended the attempt that is recorded as under way: whether it
+    /// began, and how far it got, nobody knows.
+    fn is_left_over(&self, stage: &StageRun) -> bool {
+        stage.since_ms <= self.world.since_ms
+    }
+
+    /// The attempt under way, once this engine began it.
+    fn begun(&self, stage: &StageRun) -> Option<&'a StageView> {
+        let view = self.world.stages.get(&stage.intent);
+        view.filter(|view| view.begun)
     }
 
     /// Whether it is its turn: so many runs of its pipeline may be under way at once.
@@ -161,11 +174,14 @@ fn end(sight: &Sight<'_>, spec: &StageSpec, stage: &StageRun) -> Option<Entry> {
 
 /// What was reported of the attempt under way. One that an earlier engine began is not heard of.
 fn reported(sight: &Sight<'_>, stage: &StageRun) -> Option<StageResult> {
-    if stage.intent < sight.state.engine_seq {
+    if sight.is_left_over(stage) {
         let why = "the engine ended while it was under way".into();
         return Some(StageResult::Unknown { why });
     }
-    sight.world.stages.get(&stage.intent)?.result.clone()
+    match sight.begun(stage) {
+        Some(view) => view.result.clone(),
+        None => sight.run.canceled.as_ref().map(|_| StageResult::Canceled),
+    }
 }
 
 /// The request id of a stage's rollout: asked twice, it begins once.
