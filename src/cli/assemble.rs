@@ -55,7 +55,7 @@ impl Peers for World {
     type Runtime = Runtime;
     type Metrics = Prometheus;
     type Probe = InstanceProbe;
-    type Stages = NoStages;
+    type Stages = crate::ports::NoStages;
 
     fn balancer(&self, placement: &Placement, name: &BalancerName) -> Option<&Balancer> {
         let key = (placement.clone(), name.clone());
@@ -78,8 +78,8 @@ impl Peers for World {
         &self.probe
     }
 
-    fn stages(&self) -> &NoStages {
-        &NoStages
+    fn stages(&self) -> &crate::ports::NoStages {
+        &crate::ports::NoStages
     }
 
     async fn permit(&self, effect: &Effect) -> Result<(), Clean> {
@@ -365,31 +365,4 @@ fn recent(state_dir: &Path, state: &State) -> Vec<crate::model::Record> {
     HistoryReader::open(state_dir)
         .and_then(|reader| reader.records(after, RECENT as u32))
         .unwrap_or_default()
-}
-
-/// Placeholder until the stages' adapter is merged.
-pub(super) struct NoStages;
-
-impl crate::ports::Stages for NoStages {
-    async fn run(
-        &self,
-        _: crate::model::pipeline::StageCall,
-    ) -> crate::model::pipeline::StageResult {
-        crate::model::pipeline::StageResult::Failed {
-            why: "not merged".into(),
-        }
-    }
-    fn cancel(&self, _: crate::model::RunId, _: &crate::model::StageName) {}
-    fn last_line(&self, _: crate::model::RunId, _: &crate::model::StageName) -> Option<Clean> {
-        None
-    }
-    async fn logs(
-        &self,
-        _: crate::model::RunId,
-        _: &crate::model::StageName,
-        _: u32,
-        _: u64,
-    ) -> Result<crate::ports::LogPage, crate::ports::ReadError> {
-        Err(crate::ports::ReadError("not merged".into()))
-    }
 }

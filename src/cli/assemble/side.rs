@@ -3,6 +3,7 @@
 //! Must not know who may ask for what: that is judged at the door.
 
 mod back;
+mod pipeline;
 mod slots;
 
 use super::World;
@@ -219,6 +220,12 @@ impl Side {
                 blue_id,
                 green_id,
             } => self.monitor(&placement, [&blue_id, &green_id]).await,
+            Request::TriggerPipeline { .. }
+            | Request::CancelPipeline { .. }
+            | Request::ConfirmStage { .. }
+            | Request::GetPipelineStatus { .. }
+            | Request::Pipelines { .. }
+            | Request::StageLogs { .. } => self.pipeline(by, request).await,
             Request::Unknown => Err("this engine does not know that request".into()),
             Request::TakeOver { balancer, reason } => self.take_over(by, balancer, reason).await,
             Request::Reload { dry_run: true } => self.reload(by, Reload::DryRun).await,

@@ -34,15 +34,13 @@ fn under_way(sight: &Sight<'_>, spec: &StageSpec, stage: &StageRun, agenda: &mut
     let begun = sight.world.stages.get(&stage.intent);
     let begun = begun.is_some_and(|view| view.begun);
     if !begun && sight.run.canceled.is_none() {
-        let call = call(sight, spec, stage);
-        let id = stage.intent;
-        return agenda.now(
-            Direction::Forward,
-            Effect::RunStage {
-                id,
-                call: Box::new(call),
-            },
-        );
+        // What cannot be filled in is never begun: it is recorded as failed.
+        if let Ok(work) = Fill::of(sight.run).work(&spec.work) {
+            let call = Box::new(call(sight, spec, stage, work));
+            let id = stage.intent;
+            agenda.now(Direction::Forward, Effect::RunStage { id, call });
+        }
+        return;
     }
     if sight.run.canceled.is_some() && !is_reported(sight, stage) {
         agenda.now(
@@ -62,7 +60,7 @@ fn is_reported(sight: &Sight<'_>, stage: &StageRun) -> bool {
     view.is_some_and(|view| view.result.is_some())
 }
 
-fn call(sight: &Sight<'_>, spec: &StageSpec, stage: &StageRun) -> StageCall {
+fn call(sight: &Sight<'_>, spec: &StageSpec, stage: &StageRun, work: StageWork) -> StageCall {
     let fill = Fill::of(sight.run);
     StageCall {
         run: sight.run.id,
@@ -72,7 +70,7 @@ fn call(sight: &Sight<'_>, spec: &StageSpec, stage: &StageRun) -> StageCall {
         repository: sight.run.spec.repository.clone(),
         revision: fill.commit().unwrap_or(&sight.run.trigger.revision).clone(),
         deployed: deployed(sight),
-        work: fill.work(&spec.work).unwrap_or_else(|_| spec.work.clone()),
+        work,
         env: fill.env(),
         timeout_ms: spec.timeout_ms,
     }
