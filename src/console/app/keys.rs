@@ -3,6 +3,7 @@
 use super::{App, Cmd, ConsoleEnd, CtrlC, Overlay, Page};
 use crate::console::dialog::confirm::{self, Press, Stage, Verb};
 use crate::console::dialog::help::Help;
+use crate::console::dialog::leave;
 use crate::console::dialog::palette::{self, Command, Palette, Typed};
 use crate::console::input::{Company, Heard, Key};
 use crate::console::keymap::Action;
@@ -66,6 +67,10 @@ impl App {
                 self.logs.typed(key);
                 Vec::new()
             }
+            None if self.focus == Pane::Pipelines && self.runs.is_typing() => {
+                self.runs.log.lines.typed(key);
+                Vec::new()
+            }
             None => self.pane_key(key, now_ms),
         }
     }
@@ -75,7 +80,12 @@ impl App {
         let action = self.keymap.action(key)?;
         matches!(
             action,
-            Action::Promote | Action::Abort | Action::Rollback | Action::Hold
+            Action::Promote
+                | Action::Abort
+                | Action::Rollback
+                | Action::Hold
+                | Action::CancelRun
+                | Action::ConfirmStage
         )
         .then_some(action)
     }
@@ -128,7 +138,7 @@ impl App {
         }
         // What cannot be read cannot be agreed to, save what must always work.
         let whole = confirm::fits(dialog, &self.theme, &you, self.size, now_ms);
-        let tier = dialog.tier().filter(|_| whole || dialog.verb.is_urgent());
+        let tier = dialog.tier().filter(|_| whole || dialog.is_urgent());
         match dialog.guard.press(key, company, tier, now_ms) {
             Press::Stay => Vec::new(),
             Press::Cancel => {
@@ -177,6 +187,18 @@ impl App {
                     Err(why) => palette.trouble = Some(why),
                 },
                 Ok(Command::Note(text)) => return self.note(text, now_ms),
+                Ok(Command::Pipelines) => {
+                    self.open_runs(None);
+                    return Vec::new();
+                }
+                Ok(
+                    command @ (Command::BeginRun(..)
+                    | Command::CancelRun(_)
+                    | Command::ConfirmStage(_)),
+                ) => match self.run_act(command) {
+                    Ok(act) => return self.open_run_dialog(act, Key::Enter, now_ms),
+                    Err(why) => palette.trouble = Some(why),
+                },
                 Ok(Command::Quit) => return self.quit(),
                 Ok(Command::Theme(name)) => match self.take_theme(&name) {
                     Ok(()) => return vec![Cmd::Redraw],
@@ -211,7 +233,10 @@ impl App {
 
     fn pane_key(&mut self, key: Key, now_ms: u64) -> Vec<Cmd> {
         if let Key::Char(digit @ '0'..='9') = key {
-            if let Some(pane) = Pane::ALL.into_iter().find(|pane| pane.number() == digit) {
+            if let Some(pane) = Pane::ALL
+                .into_iter()
+                .find(|pane| pane.number() == Some(digit))
+            {
                 self.go_to(pane);
             }
             return Vec::new();
@@ -231,12 +256,17 @@ impl App {
             Action::NextPane => self.step_pane(1),
             Action::PreviousPane => self.step_pane(-1),
             Action::Zoom => self.zoomed = !self.zoomed,
+            Action::Pipelines => self.open_meant_run(),
             _ => self.look(action),
         }
         Vec::new()
     }
 
     fn back_or_quit(&mut self) -> Vec<Cmd> {
+        if self.page == Page::Runs {
+            self.go_to(self.runs.from);
+            return Vec::new();
+        }
         let alone = self.zoomed;
         if alone {
             self.zoomed = false;
@@ -249,7 +279,7 @@ impl App {
         let open = self
             .snapshot
             .as_ref()
-            .is_some_and(|s| s.placements.iter().any(|view| view.rollout.is_some()));
+            .is_some_and(|snapshot| leave::goes_on(snapshot));
         if open && self.link.connected {
             self.overlay = Some(Overlay::Leave);
             return Vec::new();
@@ -257,9 +287,10 @@ impl App {
         vec![Cmd::Leave(ConsoleEnd::Left)]
     }
 
-    fn go_to(&mut self, pane: Pane) {
+    pub(super) fn go_to(&mut self, pane: Pane) {
         self.page = match pane {
             Pane::Fleet => Page::Fleet,
+            Pane::Pipelines => Page::Runs,
             _ => Page::Place,
         };
         self.chosen = true;
@@ -292,13 +323,14 @@ impl App {
                 | Action::Wrap
                 | Action::Source
         );
-        if logs && self.focus != Pane::EngineLog {
+        if logs && !matches!(self.focus, Pane::EngineLog | Pane::Pipelines) {
             self.go_to(Pane::Logs);
         }
         let taken = match self.focus {
             Pane::Logs => self.logs.act(action, page),
             Pane::EngineLog => self.engine_log.act(action),
             Pane::Fleet => self.fleet(action),
+            Pane::Pipelines => self.look_at_runs(action, page),
             Pane::Instances => self.instances(action, usize::from(page)),
             _ => self.scrolled(action, usize::from(page)),
         };
@@ -316,6 +348,7 @@ impl App {
             _ if self.zoomed => self.zoomed = false,
             Page::Place if self.focus != Pane::Run => self.go_to(Pane::Run),
             Page::Place if several => self.go_to(Pane::Fleet),
+            Page::Runs => self.go_to(self.runs.from),
             Page::Place | Page::Fleet => {}
         }
     }

@@ -4,6 +4,7 @@ use super::{Canvas, loud};
 use crate::console::app::{App, Page};
 use crate::console::dialog::leave;
 use crate::console::keymap::Action;
+use crate::console::pane::pipelines::Level;
 use crate::console::pane::{Pane, fleet};
 use crate::console::theme::{Role, Theme};
 use crate::console::widget::text;
@@ -32,17 +33,19 @@ pub(super) fn header(app: &App, canvas: &mut Canvas<'_, '_>, area: Rect) {
     let theme = canvas.theme;
     let left = match (app.page, app.view()) {
         (Page::Place, Some(view)) => of_placement(theme, view, app.engine_now_ms()),
-        _ => vec![
-            Span::styled(" wheelhouse ", theme.style(Role::Title)),
-            Span::raw(" fleet"),
-        ],
+        (page, _) => {
+            let of = if page == Page::Runs {
+                " pipelines"
+            } else {
+                " fleet"
+            };
+            let name = Span::styled(" wheelhouse ", theme.style(Role::Title));
+            vec![name, Span::raw(of)]
+        }
     };
-    let open = app
-        .snapshot
-        .as_ref()
-        .is_some_and(|s| s.placements.iter().any(|view| view.rollout.is_some()));
+    let open = app.snapshot.as_deref().is_some_and(leave::goes_on);
     let who = app.who();
-    // Without an open rollout nothing on the screen moves by itself.
+    // Without an open rollout or run nothing on the screen moves by itself.
     let time = match &app.snapshot {
         Some(snapshot) if open => {
             format!("{} UTC", text::time_of_day(snapshot.engine.now_ms))
@@ -163,6 +166,9 @@ fn matter(app: &App) -> Option<(String, Role)> {
         let text = "LOOKING ONLY: a newer Wheelhouse wrote this history";
         return Some((text.to_owned(), Role::Warn));
     }
+    if app.page == Page::Runs {
+        return asks(app);
+    }
     let view = app.view()?;
     if let Some(open) = &view.rollout {
         if open.phase == PhaseView::Reverting {
@@ -193,7 +199,20 @@ fn matter(app: &App) -> Option<(String, Role)> {
         let text = "the engine runs with another configuration than this console read";
         return Some((text.to_owned(), Role::Warn));
     }
-    None
+    asks(app)
+}
+
+/// The run that is shown waits for a person.
+fn asks(app: &App) -> Option<(String, Role)> {
+    let run = app.run_shown()?;
+    let stage = run.stages.iter().find(|stage| stage.waits_for_person)?;
+    let key = app.keymap.key(Action::ConfirmStage)?;
+    let why = match stage.status.as_str() {
+        "unknown" => "nobody knows how far it got",
+        _ => "a person lets it begin",
+    };
+    let text = format!("{} {}: {why}: {key} asks for it", run.number, stage.name);
+    Some((text, Role::Warn))
 }
 
 pub(super) fn banner(app: &App, canvas: &mut Canvas<'_, '_>, area: Rect) {
@@ -210,22 +229,39 @@ pub(super) fn banner(app: &App, canvas: &mut Canvas<'_, '_>, area: Rect) {
             let line = Line::styled(said, loud(theme, role));
             canvas.frame.render_widget(line, area);
         }
-        None => row(canvas, area, tabs(app, theme), ""),
+        None => row(canvas, area, tabs(app, theme, cells), ""),
     }
 }
 
-fn tabs(app: &App, theme: &Theme) -> Vec<Span<'static>> {
+/// A pane's name in the list of all; a short one where they do not fit otherwise.
+fn tab(app: &App, pane: Pane, cells: usize) -> Option<String> {
+    let key = match pane.number() {
+        Some(number) => number.to_string(),
+        // Where nothing ever ran there is nothing to go to.
+        None if app.snapshot.as_ref()?.runs.is_empty() => return None,
+        None => app.keymap.key(Action::Pipelines)?.to_string(),
+    };
+    let name = match (pane, cells) {
+        (Pane::EngineLog, 0..90) if app.has_runs() => "Engine",
+        (Pane::Instances, 0..90) if app.has_runs() => "Inst",
+        (Pane::Pipelines, 0..90) => "Pipes",
+        _ => pane.name(),
+    };
+    Some(format!(" {key} {name} "))
+}
+
+fn tabs(app: &App, theme: &Theme, cells: usize) -> Vec<Span<'static>> {
     let mut spans = vec![Span::raw(" ")];
     for pane in Pane::ALL {
+        let Some(name) = tab(app, pane, cells) else {
+            continue;
+        };
         let here = pane == app.focus;
         let style = match here {
             true => theme.selection(),
             false => theme.style(Role::Muted),
         };
-        spans.push(Span::styled(
-            format!(" {} {} ", pane.number(), pane.name()),
-            style,
-        ));
+        spans.push(Span::styled(name, style));
     }
     spans
 }
@@ -276,7 +312,59 @@ pub(super) fn footer(app: &App, canvas: &mut Canvas<'_, '_>, area: Rect) {
 }
 
 fn hints(app: &App, theme: &Theme, cells: usize) -> Vec<Span<'static>> {
-    let all = [
+    let all = match app.page {
+        Page::Runs => of_runs(app),
+        Page::Fleet | Page::Place => of_rollouts(app),
+    };
+    let mut spans = vec![Span::raw(" ")];
+    let mut room = cells.saturating_sub(1);
+    for (action, name) in all {
+        let Some(key) = app.keymap.key(action).filter(|_| is_wanted(action, cells)) else {
+            continue;
+        };
+        let key = key.to_string();
+        let used = text::width(&key) + text::width(name) + 3;
+        let last = used - 2;
+        if last > room {
+            continue;
+        }
+        room = room.saturating_sub(used);
+        let muted = theme.style(Role::Muted);
+        let (key_style, name_style) = match app.why_not(action) {
+            Some(_) => (muted, muted),
+            None => (theme.style(Role::KeyHint), theme.style(Role::Fg)),
+        };
+        spans.push(Span::styled(key, key_style));
+        spans.push(Span::styled(format!(" {name}  "), name_style));
+    }
+    spans
+}
+
+/// Keys that mean something among the runs of pipelines.
+fn of_runs(app: &App) -> Vec<(Action, &'static str)> {
+    let deeper = match app.runs.level {
+        Level::List => vec![(Action::Open, "open")],
+        Level::Run => vec![(Action::Right, "output")],
+        Level::Log => vec![
+            (Action::Search, "search"),
+            (Action::Filter, "filter"),
+            (Action::Follow, "follow"),
+        ],
+    };
+    let front = [
+        (Action::CancelRun, "cancel run"),
+        (Action::ConfirmStage, "let begin"),
+    ];
+    let rest = [
+        (Action::Back, "back"),
+        (Action::Palette, "command"),
+        (Action::Help, "help"),
+    ];
+    front.into_iter().chain(deeper).chain(rest).collect()
+}
+
+fn of_rollouts(app: &App) -> Vec<(Action, &'static str)> {
+    let mut all = vec![
         (Action::Promote, "promote"),
         (Action::Abort, "abort"),
         (Action::Rollback, "rollback"),
@@ -290,28 +378,21 @@ fn hints(app: &App, theme: &Theme, cells: usize) -> Vec<Span<'static>> {
         (Action::Help, "help"),
         (Action::Quit, "quit"),
     ];
-    // What is left out first when it grows narrow.
-    let wanted = |action| match action {
-        Action::Follow | Action::Filter => cells >= 110,
+    if app.has_runs() {
+        all.insert(4, (Action::Pipelines, "pipelines"));
+    }
+    all
+}
+
+/// What is left out first when it grows narrow.
+fn is_wanted(action: Action, cells: usize) -> bool {
+    match action {
+        Action::Follow | Action::Filter | Action::Pipelines => cells >= 110,
         Action::NextPane => cells >= 90,
         Action::Zoom => cells >= 84,
         Action::Search => cells >= 76,
         _ => true,
-    };
-    let mut spans = vec![Span::raw(" ")];
-    for (action, name) in all.into_iter().filter(|(action, _)| wanted(*action)) {
-        let Some(key) = app.keymap.key(action) else {
-            continue;
-        };
-        let muted = theme.style(Role::Muted);
-        let (key_style, name_style) = match app.why_not(action) {
-            Some(_) => (muted, muted),
-            None => (theme.style(Role::KeyHint), theme.style(Role::Fg)),
-        };
-        spans.push(Span::styled(key.to_string(), key_style));
-        spans.push(Span::styled(format!(" {name}  "), name_style));
     }
-    spans
 }
 
 fn peers(app: &App, theme: &Theme) -> String {
