@@ -3,6 +3,8 @@
 mod console {
     mod dialogs;
     mod fixture;
+    mod pipelines;
+    mod runs;
     mod scene;
     mod screens;
     mod strategies;

@@ -88,7 +88,7 @@ fn panes(body: Rect, rail: u16) -> Vec<(Pane, Rect)> {
 
 fn small(body: Rect, rail: u16) -> Vec<(Pane, Rect)> {
     let run = if body.height >= 19 { 8 } else { 7 } + rail;
-    let metrics = if body.height >= 19 { 7 } else { 5 };
+    let metrics = if body.height >= 19 && rail < 2 { 7 } else { 5 };
     let [run, metrics, logs] = Layout::vertical([
         Constraint::Length(run),
         Constraint::Length(metrics),

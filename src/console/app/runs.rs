@@ -32,6 +32,17 @@ impl App {
         mark::concerning(self.all_runs(), placement, self.engine_now_ms())
     }
 
+    /// Rows that the run takes beside the rollout on a small screen: more where nothing is rolled
+    /// out, and so nothing measured.
+    pub(super) fn rail_rows(&self) -> u16 {
+        let open = self.view().is_some_and(|view| view.rollout.is_some());
+        match (self.run_here(), open) {
+            (None, _) => 0,
+            (Some(_), true) => 1,
+            (Some(_), false) => 3,
+        }
+    }
+
     /// The run a person looks at: the selected one, or the one of the selected placement.
     pub fn run_shown(&self) -> Option<&RunView> {
         match self.page {

@@ -18,7 +18,7 @@ impl App {
         let alone = self.page != Page::Place || self.zoomed;
         let rows = screen::Extra {
             guide: rows,
-            rail: u16::from(self.run_here().is_some()),
+            rail: self.rail_rows(),
         };
         let plan = screen::plan(self.size, alone.then_some(self.focus), rows);
         // A pane that has no room of its own here is shown alone.

@@ -47,7 +47,11 @@ pub fn draw(
     let width = pipeline::Width::of(canvas.frame.area().width);
     let shown = room.shown(view, run, now_ms, width);
     let state = match shown.title {
-        Some(title) => format!("{title}  {clock}").trim_end().to_owned(),
+        Some(run) => {
+            // What the frame's own name and blanks leave.
+            let cells = usize::from(slot.area.width.saturating_sub(12));
+            pipeline::title(room.theme, run, now_ms, &clock, cells)
+        }
         None => clock,
     };
     let inner = super::indent(super::frame(canvas, slot, Pane::Run, &about, &state));

@@ -11,8 +11,11 @@ use ratatui::text::{Line, Span};
 /// Cells of a time: `1:02:03`.
 const TIME: usize = 8;
 
-/// Cells of what it is compared with: `of 1:02:03`.
-const COMPARED: usize = 11;
+/// Cells of what it is compared with: `of 1:02:03`, or `of 12:03` where room is short.
+const COMPARED: [usize; 2] = [11, 9];
+
+/// Below so many cells a line tells less.
+const NARROW: usize = 60;
 
 /// Longest name column.
 const NAME_MAX: usize = 32;
@@ -39,16 +42,22 @@ impl Graph<'_> {
         longest.max().unwrap_or(0).clamp(5, NAME_MAX) + 1
     }
 
+    fn compared_cells(&self) -> usize {
+        COMPARED[usize::from(self.cells < NARROW)]
+    }
+
+    /// Cells of the mark, and of the pointer before it where a stage can be chosen.
     fn mark_cells(&self) -> usize {
-        text::width(self.theme.symbols.passed) + 1
+        let pointer = if self.chosen.is_some() { 2 } else { 0 };
+        text::width(self.theme.symbols.passed) + 1 + pointer
     }
 
     /// What the columns are.
     pub fn heading(&self, run: &RunView) -> Line<'static> {
         let front = " ".repeat(self.mark_cells());
         let names = text::left("STAGE", self.name_cells(run), &self.theme.symbols);
-        let said = format!("{front}{names}{:>7} {:<COMPARED$}", "TIME", "VS 30 D");
-        let said = format!("{said}WHAT");
+        let compared = self.compared_cells();
+        let said = format!("{front}{names}{:>7} {:<compared$}WHAT", "TIME", "VS 30 D");
         let said = text::fit(&said, self.cells, &self.theme.symbols);
         Line::styled(said, self.theme.style(Role::Muted))
     }
@@ -69,45 +78,57 @@ impl Graph<'_> {
         let name = format!("{}{}", " ".repeat(indent), stage.name);
         let name = text::left(&name, names.saturating_sub(1), symbols) + " ";
         let (time, compared) = times(stage, now_ms);
-        let columns = format!("{time:>width$} {compared:<COMPARED$}", width = TIME - 1);
-        let used = self.mark_cells() + names + TIME + COMPARED;
-        let what = text::fit(&what(stage), self.cells.saturating_sub(used), symbols);
+        let cells = self.compared_cells();
+        let columns = format!("{time:>width$} {compared:<cells$}", width = TIME - 1);
+        let used = self.mark_cells() + names + TIME + cells;
+        let what = self.what(stage);
+        let what = text::fit(&what, self.cells.saturating_sub(used), symbols);
         let muted = self.theme.style(Role::Muted);
+        let chosen = self.chosen == Some(&stage.name);
+        let pointer = match (self.chosen, chosen) {
+            (None, _) => String::new(),
+            (Some(_), true) => format!("{} ", symbols.pointer),
+            (Some(_), false) => "  ".to_owned(),
+        };
         let line = Line::from(vec![
-            Span::styled(format!("{symbol} {name}"), style),
+            Span::styled(format!("{pointer}{symbol} {name}"), style),
             Span::styled(columns, self.theme.style(Role::Fg)),
             Span::styled(what, muted),
         ]);
-        match self.chosen == Some(&stage.name) {
+        match chosen {
             true => line.style(self.theme.selection()),
             false => line,
         }
     }
-}
 
-/// What a stage is, why it stands as it stands, and what it needs.
-fn what(stage: &StageView) -> String {
-    let mut parts = Vec::new();
-    match (&stage.placement, stage.rollout) {
-        (Some(placement), Some(number)) => parts.push(format!("to {placement} {number}")),
-        (Some(placement), None) => parts.push(format!("to {placement}")),
-        (None, _) => parts.push(stage.work.clone()),
-    }
-    if stage.attempts > 1 {
-        parts.push(format!("attempt {}", stage.attempts));
-    }
-    match stage.status.as_str() {
-        _ if stage.waits_for_person => parts.push("waits for you".to_owned()),
-        "resting" | "unknown" | "canceled" => parts.push(stage.status.clone()),
-        "skipped" => {
-            let why = stage.why.as_ref().map(Clean::as_str).unwrap_or_default();
-            parts.push(format!("skipped {why}"));
+    /// What a stage is, why it stands as it stands, and what it needs.
+    fn what(&self, stage: &StageView) -> String {
+        let mut parts = Vec::new();
+        match (&stage.placement, stage.rollout) {
+            (Some(placement), Some(number)) => parts.push(format!("to {placement} {number}")),
+            (Some(placement), None) => parts.push(format!("to {placement}")),
+            // What it needs tells more.
+            (None, _) if self.cells < NARROW => {}
+            (None, _) => parts.push(stage.work.clone()),
         }
-        _ => {}
-    }
-    if !stage.needs.is_empty() {
+        if stage.attempts > 1 {
+            parts.push(format!("attempt {}", stage.attempts));
+        }
+        match stage.status.as_str() {
+            _ if stage.waits_for_person => parts.push("waits for you".to_owned()),
+            "resting" | "unknown" | "canceled" => parts.push(stage.status.clone()),
+            "skipped" => {
+                let why = stage.why.as_ref().map(Clean::as_str).unwrap_or_default();
+                parts.push(format!("skipped {why}"));
+            }
+            _ => {}
+        }
+        let said = parts.join(", ");
         let needs: Vec<_> = stage.needs.iter().map(StageName::as_str).collect();
-        parts.push(format!("after {}", needs.join(", ")));
+        if needs.is_empty() {
+            return said;
+        }
+        let needs = format!("{} {}", self.theme.symbols.from, needs.join(", "));
+        format!("{said} {needs}").trim_start().to_owned()
     }
-    parts.join(", ")
 }

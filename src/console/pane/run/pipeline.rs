@@ -4,42 +4,66 @@
 
 use super::Room;
 use crate::console::pane::pipelines::graph::Graph;
-use crate::console::pane::pipelines::mark::{head, how_far, labelled, left, troubles};
+use crate::console::pane::pipelines::mark::{head, how_far, labelled, left, run_mark, troubles};
 use crate::console::pane::pipelines::rail;
-use crate::console::theme::Role;
+use crate::console::theme::{Role, Theme};
 use crate::console::widget::text;
 use crate::view::pipeline::RunView;
 use crate::view::snapshot::PlacementView;
 use ratatui::text::{Line, Span};
 
-/// Lines that must stay free below a graph.
-const BELOW_GRAPH: usize = 8;
-
 /// Lines of a placement without a rollout that must be seen.
 const IDLE: usize = 3;
 
 /// What the pane shows, and what had no room but in its title.
-pub(super) struct Shown {
+pub(super) struct Shown<'r> {
     /// Its lines.
     pub(super) lines: Vec<Line<'static>>,
-    /// The run in a few words, where it has no line.
-    pub(super) title: Option<String>,
+    /// The run, where it has no line.
+    pub(super) title: Option<&'r RunView>,
+}
+
+/// A run in a title of so many cells, beside the clock that is there: its foremost stage with its
+/// time, its mark, or its number alone.
+pub(super) fn title(
+    theme: &Theme,
+    run: &RunView,
+    now_ms: u64,
+    clock: &str,
+    cells: usize,
+) -> String {
+    let number = run.number;
+    let (symbol, _) = run_mark(theme, run);
+    let stage = run.foremost().map_or("", |stage| stage.name.as_str());
+    let ways = [
+        format!("{number} {} {clock}", how_far(run, now_ms)),
+        format!("{number} {symbol}{stage} {clock}"),
+        format!("{number} {symbol} {clock}"),
+    ];
+    let mut ways = ways.into_iter();
+    let fitting = ways.find(|said| text::width(said) <= cells);
+    fitting.unwrap_or_else(|| number.to_string())
 }
 
 impl Room<'_> {
     /// The placement, below the run where one concerns it; `wide` is whether the screen is.
-    pub(super) fn shown(
+    pub(super) fn shown<'r>(
         &self,
         view: &PlacementView,
-        run: Option<&RunView>,
+        run: Option<&'r RunView>,
         now_ms: u64,
         wide: Width,
-    ) -> Shown {
+    ) -> Shown<'r> {
         let Some(run) = run else {
             let (lines, _) = self.below(view, now_ms);
             return Shown { lines, title: None };
         };
-        for above in self.above(run, now_ms, wide) {
+        if wide == Width::Wide
+            && let Some(lines) = self.with_graph(view, run, now_ms)
+        {
+            return Shown { lines, title: None };
+        }
+        for above in self.above(run, now_ms) {
             let room = Room {
                 rows: self.rows.saturating_sub(above.len()),
                 ..*self
@@ -51,8 +75,7 @@ impl Room<'_> {
             }
         }
         let (lines, _) = self.below(view, now_ms);
-        let title = format!("{} {}", run.number, how_far(run, now_ms));
-        let title = Some(title);
+        let title = Some(run);
         Shown { lines, title }
     }
 
@@ -64,28 +87,43 @@ impl Room<'_> {
         }
     }
 
-    /// The run, the most telling way first.
-    fn above(&self, run: &RunView, now_ms: u64, wide: Width) -> Vec<Vec<Line<'static>>> {
+    /// A graph above the placement, where it takes away nothing that must be seen.
+    fn with_graph(
+        &self,
+        view: &PlacementView,
+        run: &RunView,
+        now_ms: u64,
+    ) -> Option<Vec<Line<'static>>> {
+        let graph = self.graph(run, now_ms);
+        let (lines, must) = self.below(view, now_ms);
+        let must = match view.rollout {
+            Some(_) => must,
+            None => lines.len(),
+        };
+        let rows = self.rows.checked_sub(graph.len())?;
+        let (below, _) = Room { rows, ..*self }.below(view, now_ms);
+        (must <= rows).then(|| graph.into_iter().chain(below).collect())
+    }
+
+    /// The run along a rail, the most telling way first; what is wrong with it is told in full as
+    /// long as there is room.
+    fn above(&self, run: &RunView, now_ms: u64) -> Vec<Vec<Line<'static>>> {
         let rail = rail::lines(self.theme, run, now_ms, self.cells);
         let one = rail::one(self.theme, run, now_ms, self.cells);
         let whole = self.said_of(run);
         let short: Vec<_> = self.short_of(run).into_iter().collect();
         let gap = (self.rows >= 16).then(Line::default);
-        let join = |front: Vec<Line<'static>>, said: &[Line<'static>]| {
-            let lines = front.into_iter().chain(said.iter().cloned());
-            lines.chain(gap.clone()).collect::<Vec<_>>()
-        };
-        let mut ways = Vec::new();
-        let graph = join(self.graph(run, now_ms), &whole);
-        if wide == Width::Wide && self.rows >= graph.len() + BELOW_GRAPH {
-            ways.push(graph);
-        }
-        ways.push(join(rail.clone(), &whole));
-        ways.push(rail.into_iter().chain(short.clone()).collect());
-        ways.push([one.clone()].into_iter().chain(whole).collect());
-        ways.push([one.clone()].into_iter().chain(short).collect());
-        ways.push(vec![one]);
-        ways
+        let spaced = rail.iter().chain(&whole).cloned().chain(gap).collect();
+        let join = |front: &[Line<'static>], said: &[Line<'static>]| [front, said].concat();
+        let one = [one];
+        vec![
+            spaced,
+            join(&rail, &whole),
+            join(&one, &whole),
+            join(&rail, &short),
+            join(&one, &short),
+            one.to_vec(),
+        ]
     }
 
     fn graph(&self, run: &RunView, now_ms: u64) -> Vec<Line<'static>> {
@@ -106,6 +144,8 @@ impl Room<'_> {
         ])];
         lines.push(graph.heading(run));
         lines.extend(graph.lines(run, now_ms));
+        lines.extend(self.said_of(run));
+        lines.push(Line::default());
         lines
     }
 
