@@ -4,6 +4,7 @@ mod console {
     mod dialogs;
     mod fixture;
     mod pipelines;
+    mod run_dialogs;
     mod runs;
     mod scene;
     mod screens;

@@ -6,6 +6,7 @@ mod keys;
 mod news;
 mod runs;
 mod shown;
+mod typed;
 
 use super::dialog::confirm::Confirm;
 use super::dialog::help::Help;

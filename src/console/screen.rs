@@ -1,6 +1,7 @@
 //! The whole screen: what is where at which size, and drawing it.
 
 mod edges;
+mod hints;
 
 use super::app::{App, Overlay, Page};
 use super::dialog::{confirm, help, leave};

@@ -1,16 +1,14 @@
 //! Keys → what they mean where they are pressed.
 
 use super::{App, Cmd, ConsoleEnd, CtrlC, Overlay, Page};
-use crate::console::dialog::confirm::{self, Press, Stage, Verb};
+use crate::console::dialog::confirm::{self, Press, Stage};
 use crate::console::dialog::help::Help;
 use crate::console::dialog::leave;
-use crate::console::dialog::palette::{self, Command, Palette, Typed};
+use crate::console::dialog::palette::Palette;
 use crate::console::input::{Company, Heard, Key};
 use crate::console::keymap::Action;
 use crate::console::pane::{Pane, fleet, instances};
 use crate::console::screen;
-use crate::console::theme::Theme;
-use crate::model::ServerName;
 
 /// How long after a first Ctrl-C a second one leaves.
 const CTRL_C_MS: u64 = 2_000;
@@ -162,64 +160,6 @@ impl App {
         self.overlay = Some(Overlay::Help(help));
     }
 
-    fn palette_key(&mut self, mut palette: Palette, key: Key, now_ms: u64) -> Vec<Cmd> {
-        palette.trouble = None;
-        if key == Key::Tab {
-            palette.complete();
-            self.overlay = Some(Overlay::Palette(palette));
-            return Vec::new();
-        }
-        match palette::edit(&mut palette.text, key) {
-            Typed::Cancel => return Vec::new(),
-            Typed::Stay => {}
-            Typed::Enter => match palette::parse(&palette.text) {
-                Ok(Command::Ask(verb)) => return self.open_dialog(verb, Key::Enter, now_ms),
-                Ok(Command::Drain(server)) => match self.named_or_selected(server) {
-                    Ok(server) => {
-                        return self.open_dialog(Verb::Drain(server), Key::Enter, now_ms);
-                    }
-                    Err(why) => palette.trouble = Some(why),
-                },
-                Ok(Command::Undrain(server)) => match self.named_or_selected(server) {
-                    Ok(server) => {
-                        return self.open_dialog(Verb::Undrain(server), Key::Enter, now_ms);
-                    }
-                    Err(why) => palette.trouble = Some(why),
-                },
-                Ok(Command::Note(text)) => return self.note(text, now_ms),
-                Ok(Command::Pipelines) => {
-                    self.open_runs(None);
-                    return Vec::new();
-                }
-                Ok(
-                    command @ (Command::BeginRun(..)
-                    | Command::CancelRun(_)
-                    | Command::ConfirmStage(_)),
-                ) => match self.run_act(command) {
-                    Ok(act) => return self.open_run_dialog(act, Key::Enter, now_ms),
-                    Err(why) => palette.trouble = Some(why),
-                },
-                Ok(Command::Quit) => return self.quit(),
-                Ok(Command::Theme(name)) => match self.take_theme(&name) {
-                    Ok(()) => return vec![Cmd::Redraw],
-                    Err(why) => palette.trouble = Some(why),
-                },
-                Err(why) => palette.trouble = Some(why),
-            },
-        }
-        self.overlay = Some(Overlay::Palette(palette));
-        Vec::new()
-    }
-
-    fn take_theme(&mut self, name: &str) -> Result<(), String> {
-        let dir = self.settings.theme_dir.as_deref();
-        let (depth, symbols) = (self.theme.depth(), self.theme.symbols);
-        let loaded = Theme::load(name, dir, depth, symbols);
-        let (theme, _) = loaded.map_err(|error| error.to_string())?;
-        self.theme = theme;
-        Ok(())
-    }
-
     fn leave_key(&mut self, key: Key) -> Vec<Cmd> {
         match (key, self.keymap.action(key)) {
             (Key::Char('y'), _) | (_, Some(Action::Quit)) => vec![Cmd::Leave(ConsoleEnd::Left)],
@@ -275,7 +215,7 @@ impl App {
         self.quit()
     }
 
-    fn quit(&mut self) -> Vec<Cmd> {
+    pub(super) fn quit(&mut self) -> Vec<Cmd> {
         let open = self
             .snapshot
             .as_ref()
@@ -391,20 +331,6 @@ impl App {
         let view = self.view();
         self.instance = view.and_then(|view| instances::neighbour(view, selected.as_ref(), by));
         true
-    }
-
-    /// The instance that was named, else the selected one.
-    ///
-    /// # Errors
-    /// What to type, where neither is there.
-    fn named_or_selected(&self, named: Option<ServerName>) -> Result<ServerName, String> {
-        let there = || self.selected_instance().cloned();
-        named.or_else(there).ok_or_else(|| {
-            let rows = self.view().map(instances::rows).unwrap_or_default();
-            let names: Vec<_> = rows.iter().map(|row| row.server.as_str()).collect();
-            let names = names.join(", ");
-            format!("name an instance, or select one in pane 6; there are: {names}")
-        })
     }
 
     fn scrolled(&mut self, action: Action, page: usize) -> bool {

@@ -2,7 +2,7 @@
 
 use super::{App, Cmd, Overlay, Page, Route};
 use crate::console::dialog::confirm::{Confirm, Guard, RunAct, RunAsk};
-use crate::console::dialog::palette::Command;
+use crate::console::dialog::palette::RunCommand;
 use crate::console::input::Key;
 use crate::console::keymap::Action;
 use crate::console::pane::Pane;
@@ -165,28 +165,27 @@ impl App {
     ///
     /// # Errors
     /// Why it asks for nothing that is there.
-    pub(super) fn run_act(&self, command: Command) -> Result<RunAct, String> {
+    pub(super) fn run_act(&self, command: RunCommand) -> Result<RunAct, String> {
         let shown = |action| match self.why_not_run(action) {
             Some(why) => Err(why),
             None => self.run_shown().ok_or_else(String::new),
         };
         Ok(match command {
-            Command::BeginRun(pipeline, branch) => RunAct::Begin { pipeline, branch },
-            Command::CancelRun(None) => cancel(shown(Action::CancelRun)?),
-            Command::CancelRun(Some(number)) => cancel(self.numbered(number)?),
-            Command::ConfirmStage(None) => {
+            RunCommand::Begin(pipeline, branch) => RunAct::Begin { pipeline, branch },
+            RunCommand::Cancel(None) => cancel(shown(Action::CancelRun)?),
+            RunCommand::Cancel(Some(number)) => cancel(self.numbered(number)?),
+            RunCommand::Confirm(None) => {
                 let run = shown(Action::ConfirmStage)?;
                 let stage = self.waiting(run);
                 confirm(run, stage.ok_or_else(|| "nothing waits".to_owned())?)
             }
-            Command::ConfirmStage(Some((number, name))) => {
+            RunCommand::Confirm(Some((number, name))) => {
                 let run = self.numbered(number)?;
                 let stage = run.stages.iter().find(|stage| stage.name == name);
                 let there: Vec<_> = run.stages.iter().map(|stage| stage.name.as_str()).collect();
                 let none = || format!("{number} has no stage {name}; {}", there.join(", "));
                 confirm(run, stage.ok_or_else(none)?)
             }
-            _ => return Err("not a command of pipeline".to_owned()),
         })
     }
 

@@ -19,16 +19,23 @@ pub enum Command {
     Note(Clean),
     /// The runs of pipelines.
     Pipelines,
-    /// A dialog about a new run: of which pipeline and branch, where they are named.
-    BeginRun(Option<PipelineName>, Option<Clean>),
-    /// A dialog about a run's end; the shown one's where none is named.
-    CancelRun(Option<RunNumber>),
-    /// A dialog about a stage that waits for a person; the shown run's where none is named.
-    ConfirmStage(Option<(RunNumber, StageName)>),
+    /// A dialog about a run of a pipeline.
+    Run(RunCommand),
     /// Another theme.
     Theme(String),
     /// Leave.
     Quit,
+}
+
+/// What is asked of a run of a pipeline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RunCommand {
+    /// A new one: of which pipeline and branch, where they are named.
+    Begin(Option<PipelineName>, Option<Clean>),
+    /// Its end; the shown one's where none is named.
+    Cancel(Option<RunNumber>),
+    /// That a stage begins which waits for a person; the shown run's where none is named.
+    Confirm(Option<(RunNumber, StageName)>),
 }
 
 /// What can be typed, with what it does.
@@ -167,7 +174,7 @@ pub fn parse(line: &str) -> Result<Command, String> {
             Command::Note(Clean::new(text))
         }
         ["pipeline" | "pipelines"] => Command::Pipelines,
-        ["pipeline", words @ ..] => pipeline(words)?,
+        ["pipeline", words @ ..] => Command::Run(pipeline(words)?),
         ["theme", name] => Command::Theme((*name).to_owned()),
         ["quit" | "q"] => Command::Quit,
         _ => {
@@ -196,24 +203,24 @@ fn emergency(words: &[&str]) -> Result<Command, String> {
 }
 
 /// `run [NAME] [BRANCH]`, `cancel [pN]`, `confirm [pN STAGE]`.
-fn pipeline(words: &[&str]) -> Result<Command, String> {
+fn pipeline(words: &[&str]) -> Result<RunCommand, String> {
     let run = |number: &str| {
         let parsed = number.parse::<RunNumber>();
         parsed.map_err(|error| format!("{number} {error}"))
     };
     Ok(match words {
-        ["run"] => Command::BeginRun(None, None),
-        ["run", pipeline] => Command::BeginRun(Some(name(pipeline)?), None),
+        ["run"] => RunCommand::Begin(None, None),
+        ["run", pipeline] => RunCommand::Begin(Some(name(pipeline)?), None),
         ["run", pipeline, branch] => {
-            Command::BeginRun(Some(name(pipeline)?), Some(Clean::new(branch)))
+            RunCommand::Begin(Some(name(pipeline)?), Some(Clean::new(branch)))
         }
-        ["cancel"] => Command::CancelRun(None),
-        ["cancel", number] => Command::CancelRun(Some(run(number)?)),
-        ["confirm"] => Command::ConfirmStage(None),
+        ["cancel"] => RunCommand::Cancel(None),
+        ["cancel", number] => RunCommand::Cancel(Some(run(number)?)),
+        ["confirm"] => RunCommand::Confirm(None),
         ["confirm", number, stage] => {
             let stage: Result<StageName, _> = stage.parse();
             let stage = stage.map_err(|error| error.to_string())?;
-            Command::ConfirmStage(Some((run(number)?, stage)))
+            RunCommand::Confirm(Some((run(number)?, stage)))
         }
         _ => {
             let known = "run [NAME] [BRANCH], cancel pN, confirm pN STAGE";
@@ -270,15 +277,17 @@ mod tests {
         assert_eq!(parse("drain"), Ok(Command::Drain(None)));
         let web1 = "web1".parse().expect("valid");
         assert_eq!(parse("undrain web1"), Ok(Command::Undrain(Some(web1))));
+        let run = |command| Ok(Command::Run(command));
         let main = "main".parse().expect("valid");
-        let begin = Command::BeginRun(Some(main), Some("fix".into()));
-        assert_eq!(parse("pipeline run main fix"), Ok(begin));
-        assert_eq!(parse("pipeline run"), Ok(Command::BeginRun(None, None)));
-        let cancel = Command::CancelRun(Some(RunNumber(12)));
-        assert_eq!(parse("pipeline cancel p12"), Ok(cancel));
+        let begin = RunCommand::Begin(Some(main), Some("fix".into()));
+        assert_eq!(parse("pipeline run main fix"), run(begin));
+        let begin = RunCommand::Begin(None, None);
+        assert_eq!(parse("pipeline run"), run(begin));
+        let cancel = RunCommand::Cancel(Some(RunNumber(12)));
+        assert_eq!(parse("pipeline cancel p12"), run(cancel));
         let stage = "canary".parse().expect("valid");
-        let confirm = Command::ConfirmStage(Some((RunNumber(12), stage)));
-        assert_eq!(parse("pipeline confirm 12 canary"), Ok(confirm));
+        let confirm = RunCommand::Confirm(Some((RunNumber(12), stage)));
+        assert_eq!(parse("pipeline confirm 12 canary"), run(confirm));
         for bad in [
             "pipeline cancel main",
             "pipeline confirm p12",

@@ -2,7 +2,7 @@
 
 use super::graph::Graph;
 use super::mark::{head, how_far, labelled, left, ordered, run_mark, short, time, troubles};
-use super::{Level, Runs};
+use super::{Level, Output, Runs};
 use crate::console::pane::{Pane, Slot, frame, indent, lines, logs};
 use crate::console::screen::Canvas;
 use crate::console::theme::{Role, Theme};
@@ -237,12 +237,40 @@ fn details(theme: &Theme, stage: &StageView, now_ms: u64, cells: usize) -> Vec<L
 }
 
 fn output(state: &Runs, runs: &[RunView], now_ms: u64, canvas: &mut Canvas<'_, '_>, slot: Slot) {
-    let theme = canvas.theme;
     let Some(of) = state.log.of() else {
         return gone(state, canvas, slot);
     };
-    let run = state.run(runs);
-    let stage = run.and_then(|run| run.stages.iter().find(|stage| stage.name == of.stage));
+    let mut stages = state.run(runs).into_iter().flat_map(|run| &run.stages);
+    let stage = stages.find(|stage| stage.name == of.stage);
+    let log = &state.log.lines;
+    let about = format!("{}  {}", whose(of, stage, now_ms), log.about());
+    let inner = frame(canvas, slot, Pane::Pipelines, &about, &log.follows());
+    let inner = indent(inner);
+    // The failing line is told without searching for it.
+    let failed = stage.filter(|stage| stage.status == "failed");
+    let why = failed.and_then(|stage| stage.why.as_ref());
+    let fail = canvas.theme.style(Role::Fail);
+    let mut said = why.map_or_else(Vec::new, |why| {
+        let cells = usize::from(inner.width);
+        labelled(canvas.theme, "Failed", why.as_str(), cells, fail)
+    });
+    said.truncate(usize::from(inner.height / 2));
+    let rows = said.len() as u16;
+    let above = Rect {
+        height: rows,
+        ..inner
+    };
+    lines(canvas, above, said, 0);
+    let below = Rect {
+        y: inner.y + rows,
+        height: inner.height - rows,
+        ..inner
+    };
+    logs::body(log, canvas, below, &unread(of, state));
+}
+
+/// Whose output it is, and how far that stage is: `p12 test attempt 2 running 00:42`.
+fn whose(of: &Output, stage: Option<&StageView>, now_ms: u64) -> String {
     let how = stage.map_or_else(String::new, |stage| {
         format!(" {} {}", stage.status, time(stage, now_ms))
     });
@@ -250,43 +278,15 @@ fn output(state: &Runs, runs: &[RunView], now_ms: u64, canvas: &mut Canvas<'_, '
         0 | 1 => String::new(),
         attempt => format!(" attempt {attempt}"),
     };
-    let about = format!("{} {}{attempt}{how}", of.run, of.stage);
-    let empty = match (of.attempt, state.log.trouble()) {
+    let said = format!("{} {}{attempt}{how}", of.run, of.stage);
+    said.trim_end().to_owned()
+}
+
+/// Why there is no line.
+fn unread(of: &Output, state: &Runs) -> String {
+    match (of.attempt, state.log.trouble()) {
         (0, _) => format!("{} of {} has not begun: it has no output", of.stage, of.run),
         (_, Some(why)) => format!("the output cannot be read: {why}"),
         (_, None) => "no line read yet".to_owned(),
-    };
-    let lines = &state.log.lines;
-    let inner = indent(frame(
-        canvas,
-        slot,
-        Pane::Pipelines,
-        &format!("{}  {}", about.trim_end(), lines.about()),
-        &lines.follows(),
-    ));
-    // The failing line is told without searching for it.
-    let why = stage.filter(|stage| stage.status == "failed");
-    let why = why.and_then(|stage| stage.why.as_ref());
-    let fail = theme.style(Role::Fail);
-    let cells = usize::from(inner.width);
-    let mut said = why.map_or_else(Vec::new, |why| {
-        labelled(theme, "Failed", why.as_str(), cells, fail)
-    });
-    said.truncate(usize::from(inner.height / 2));
-    let rows = said.len() as u16;
-    super::super::lines(
-        canvas,
-        Rect {
-            height: rows,
-            ..inner
-        },
-        said,
-        0,
-    );
-    let below = Rect {
-        y: inner.y + rows,
-        height: inner.height - rows,
-        ..inner
-    };
-    logs::body(lines, canvas, below, &empty);
+    }
 }

@@ -115,7 +115,7 @@ impl Graph<'_> {
             parts.push(format!("attempt {}", stage.attempts));
         }
         match stage.status.as_str() {
-            _ if stage.waits_for_person => parts.push("waits for you".to_owned()),
+            _ if stage.waits_for_person => parts.push("waits for a person".to_owned()),
             "resting" | "unknown" | "canceled" => parts.push(stage.status.clone()),
             "skipped" => {
                 let why = stage.why.as_ref().map(Clean::as_str).unwrap_or_default();

@@ -124,7 +124,7 @@ pub fn how_far(run: &RunView, now_ms: u64) -> String {
     };
     let time = time(stage, now_ms);
     match (stage.waits_for_person, stage.status.as_str()) {
-        (true, _) => format!("{} waits for you", stage.name),
+        (true, _) => format!("{} waits for a person", stage.name),
         (false, "running") => format!("{} {time}", stage.name),
         (false, status) => format!("{} {status}", stage.name),
     }

@@ -15,6 +15,9 @@ use ratatui::text::{Line, Span};
 /// Lines of a placement without a rollout that must be seen.
 const IDLE: usize = 3;
 
+/// Lines of it that must be seen below a graph.
+const IDLE_BELOW_GRAPH: usize = 8;
+
 /// What the pane shows, and what had no room but in its title.
 pub(super) struct Shown<'r> {
     /// Its lines.
@@ -98,7 +101,7 @@ impl Room<'_> {
         let (lines, must) = self.below(view, now_ms);
         let must = match view.rollout {
             Some(_) => must,
-            None => lines.len(),
+            None => lines.len().min(IDLE_BELOW_GRAPH),
         };
         let rows = self.rows.checked_sub(graph.len())?;
         let (below, _) = Room { rows, ..*self }.below(view, now_ms);
