@@ -115,6 +115,8 @@ fn what_comes_next_in_the_rollout_is_never_pushed_off() {
         let next = |text: &str| text.contains("Next     50 % in 01:48");
         assert!(next(&text) || !next(&without), "{size:?}\n{text}");
         assert!(text.contains("p12"), "the run is told somewhere\n{text}");
+        let whole = |text: &str| text.contains("observed");
+        assert!(whole(&text) || !whole(&without), "{size:?}\n{text}");
     }
 }
 
@@ -204,9 +206,13 @@ fn enter_goes_deeper_and_esc_comes_back_to_where_one_was() {
     scene.press(Key::Esc);
     assert_eq!(scene.app.page, Page::Fleet);
     scene.press(Key::Enter);
-    scene.press(Key::Char('p'));
-    scene.press(Key::Char('q'));
-    assert_eq!(scene.app.page, Page::Place, "q closes the view");
+    // Of the placement that is shown its run is opened at once.
+    for key in [Key::Char('p'), Key::Enter] {
+        scene.press(key);
+        assert_eq!(scene.app.runs.level, Level::Run);
+        scene.press(Key::Char('q'));
+        assert_eq!(scene.app.page, Page::Place, "q closes the view");
+    }
 }
 
 #[test]

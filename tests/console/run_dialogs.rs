@@ -338,6 +338,7 @@ fn among_runs_an_abort_means_the_deploy_that_is_shown_or_nothing() {
     let mut scene = Scene::of(several, MEDIUM);
     scene.app.selected = Some("billing@staging".parse().expect("valid"));
     scene.press(Key::Char('p'));
+    assert!(scene.text(MEDIUM).contains(" A abort "));
     scene.press(Key::Char('A'));
     scene.preview(scene::abort());
     scene.wait(LOCK_MS);

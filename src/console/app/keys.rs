@@ -272,6 +272,10 @@ impl App {
             Pane::Fleet => self.fleet(action),
             Pane::Pipelines => self.look_at_runs(action, page),
             Pane::Instances => self.instances(action, usize::from(page)),
+            Pane::Run if action == Action::Open && self.run_here().is_some() => {
+                self.open_meant_run();
+                true
+            }
             _ => self.scrolled(action, usize::from(page)),
         };
         if !taken && action == Action::Back {

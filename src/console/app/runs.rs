@@ -12,6 +12,7 @@ use crate::link::wire::Request;
 use crate::model::pipeline::RunResult;
 use crate::model::{Placement, RunNumber};
 use crate::view::pipeline::StageView;
+use crate::view::snapshot::PlacementView;
 use crate::view::{RunView, Snapshot};
 
 impl App {
@@ -216,7 +217,7 @@ impl App {
     /// # Errors
     /// What to do where none is meant.
     pub(super) fn select_what_is_meant(&mut self) -> Result<(), String> {
-        if self.page != Page::Runs || screen::is_tiny(self.size) {
+        if !self.means_a_run() {
             return Ok(());
         }
         let meant = self.run_shown().and_then(|run| self.place_of(run)).cloned();
@@ -229,16 +230,39 @@ impl App {
         }
     }
 
+    /// Whether what is shown is a run and not a placement; the smallest screens show no run.
+    fn means_a_run(&self) -> bool {
+        self.page == Page::Runs && !screen::is_tiny(self.size)
+    }
+
+    /// The placement that acting keys mean.
+    pub(super) fn view_meant(&self) -> Option<&PlacementView> {
+        if !self.means_a_run() {
+            return self.view();
+        }
+        let placement = self.place_of(self.run_shown()?)?;
+        self.snapshot.as_ref()?.placement(placement)
+    }
+
+    /// Whether a rollout of the run that is shown is under way.
+    pub fn deploys_now(&self) -> bool {
+        let run = self.run_shown().filter(|run| run.is_open());
+        run.is_some_and(|run| run.stages.iter().any(deploys))
+    }
+
     fn place_of<'a>(&self, run: &'a RunView) -> Option<&'a Placement> {
         let chosen = match self.runs.level {
             Level::List => None,
             Level::Run | Level::Log => self.runs.stage(run),
         };
-        let deploys = |stage: &&StageView| stage.status == "running" && stage.rollout.is_some();
-        let under_way = run.stages.iter().find(deploys);
+        let under_way = run.stages.iter().find(|stage| deploys(stage));
         let place = |stage: &'a StageView| stage.placement.as_ref();
         chosen.and_then(place).or_else(|| under_way.and_then(place))
     }
+}
+
+fn deploys(stage: &StageView) -> bool {
+    stage.status == "running" && stage.rollout.is_some()
 }
 
 fn cancel(run: &RunView) -> RunAct {

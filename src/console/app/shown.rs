@@ -167,7 +167,7 @@ impl App {
         if let Some(why) = self.cannot_send() {
             return Some(why);
         }
-        let Some(view) = self.view() else {
+        let Some(view) = self.view_meant() else {
             return Some("nothing is selected".to_owned());
         };
         match (action, &view.rollout, &view.rollback) {

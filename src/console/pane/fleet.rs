@@ -118,11 +118,40 @@ fn placement(
     chosen: bool,
     cells: usize,
 ) -> Vec<Line<'static>> {
+    let (state, style) = state(theme, view);
+    let front = front(theme, view, chosen, cells);
+    let room = cells.saturating_sub(text::width(&front));
+    let mut first = vec![Span::raw(front)];
+    let beside = coming
+        .as_ref()
+        .and_then(|run| room.checked_sub(text::width(&state) + 3 + text::width(&run.content)));
+    let below = match (beside, coming) {
+        (Some(blanks), Some(run)) => {
+            first.push(Span::styled(format!("{state}   "), style));
+            first.extend([run, Span::raw(" ".repeat(blanks))]);
+            None
+        }
+        (_, coming) => {
+            let state = text::left(&state, room, &theme.symbols);
+            first.push(Span::styled(state, style));
+            coming.map(|run| below(theme, &run, cells))
+        }
+    };
+    let lines = [Some(Line::from(first)), below].into_iter().flatten();
+    lines
+        .map(|line| match chosen {
+            true => line.style(theme.selection()),
+            false => line,
+        })
+        .collect()
+}
+
+/// What stands before a placement's state.
+fn front(theme: &Theme, view: &PlacementView, chosen: bool, cells: usize) -> String {
     let stable = view
         .stable
         .as_ref()
         .map_or("-", |stable| stable.version.as_str());
-    let (state, style) = state(theme, view);
     let pointer = if chosen { theme.symbols.pointer } else { " " };
     let place = &view.placement;
     let texts = [
@@ -133,35 +162,13 @@ fn placement(
         "",
     ];
     let row = row_of(theme, texts, cells);
-    let front = format!("{pointer} {}", text::skip(&row, 2));
-    let room = cells.saturating_sub(text::width(&front));
-    let mut first = vec![Span::raw(front)];
-    let mut second = None;
-    match coming {
-        Some(run) if text::width(&state) + 3 + text::width(&run.content) <= room => {
-            let blanks = room - text::width(&state) - 3 - text::width(&run.content);
-            first.push(Span::styled(format!("{state}   "), style));
-            first.push(run);
-            first.push(Span::raw(" ".repeat(blanks)));
-        }
-        run => {
-            first.push(Span::styled(
-                text::left(&state, room, &theme.symbols),
-                style,
-            ));
-            second = run.map(|run| {
-                let said = text::left(&run.content, cells.saturating_sub(4), &theme.symbols);
-                Line::from(vec![Span::raw("    "), Span::styled(said, run.style)])
-            });
-        }
-    }
-    let lines = [Some(Line::from(first)), second].into_iter().flatten();
-    lines
-        .map(|line| match chosen {
-            true => line.style(theme.selection()),
-            false => line,
-        })
-        .collect()
+    format!("{pointer} {}", text::skip(&row, 2))
+}
+
+/// What is on its way, on a line of its own.
+fn below(theme: &Theme, run: &Span<'_>, cells: usize) -> Line<'static> {
+    let said = text::left(&run.content, cells.saturating_sub(4), &theme.symbols);
+    Line::from(vec![Span::raw("    "), Span::styled(said, run.style)])
 }
 
 /// `at 25%`, `batch 2/3`, `ready to switch`, `NO SERVICE`.

@@ -57,7 +57,10 @@ fn of_runs(app: &App) -> Vec<(Action, &'static str)> {
         (Action::Palette, "command"),
         (Action::Help, "help"),
     ];
-    front.into_iter().chain(deeper).chain(rest).collect()
+    // What is deployed from here is aborted from here.
+    let abort = app.deploys_now().then_some((Action::Abort, "abort"));
+    let front = abort.into_iter().chain(front);
+    front.chain(deeper).chain(rest).collect()
 }
 
 fn of_rollouts(app: &App) -> Vec<(Action, &'static str)> {

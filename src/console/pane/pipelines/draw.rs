@@ -1,7 +1,7 @@
 //! The list of runs, one run, and its output, as lines.
 
 use super::graph::Graph;
-use super::mark::{head, how_far, labelled, left, ordered, run_mark, short, time, troubles};
+use super::mark::{head, how_far, labelled, left, ordered, run_mark, short, time, times, troubles};
 use super::{Level, Output, Runs};
 use crate::console::pane::{Pane, Slot, frame, indent, lines, logs};
 use crate::console::screen::Canvas;
@@ -220,7 +220,12 @@ fn front(theme: &Theme, run: &RunView, now_ms: u64, cells: usize) -> Vec<Line<'s
 fn details(theme: &Theme, stage: &StageView, now_ms: u64, cells: usize) -> Vec<Line<'static>> {
     let fg = theme.style(Role::Fg);
     let muted = theme.style(Role::Muted);
-    let time = time(stage, now_ms);
+    let time = match times(stage, now_ms) {
+        (clock, compared) if compared.starts_with(['+', '-']) => {
+            format!("{clock}, {compared} vs the median of 30 days")
+        }
+        _ => time(stage, now_ms),
+    };
     let said = format!("{} {} {time}", stage.name, stage.status);
     let mut rows = labelled(theme, "Stage", said.trim_end(), cells, fg);
     if let Some(why) = stage.why.as_ref().filter(|_| stage.status == "skipped") {

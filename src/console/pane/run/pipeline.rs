@@ -12,6 +12,12 @@ use crate::view::pipeline::RunView;
 use crate::view::snapshot::PlacementView;
 use ratatui::text::{Line, Span};
 
+/// Below so many rows the rollout tells its traffic on one line.
+const LOW: usize = 12;
+
+/// Cells of that line.
+const FLAT: usize = 60;
+
 /// Lines of a placement without a rollout that must be seen.
 const IDLE: usize = 3;
 
@@ -72,7 +78,9 @@ impl Room<'_> {
                 ..*self
             };
             let (below, must) = room.below(view, now_ms);
-            if above.len() + must <= self.rows {
+            // On a low and narrow pane a share of the traffic would fall off its line.
+            let flat = room.rows < LOW && self.rows >= LOW && self.cells < FLAT;
+            if above.len() + must <= self.rows && !flat {
                 let lines = above.into_iter().chain(below).collect();
                 return Shown { lines, title: None };
             }
