@@ -9,6 +9,7 @@ use super::git::{Git, Repository, is_full, must_be_revision};
 use super::place::remove;
 use super::process::{Ended, Job, locked};
 use super::values;
+use crate::model::RunId;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,11 @@ use tokio::sync::Mutex as Turn;
 
 /// Letters of a commit's short name.
 const SHORT: usize = 12;
+
+/// Under which names a mirror keeps the commits of runs.
+const KEPT_REFS: &str = "refs/wheelhouse/";
+/// Old runs that one checkout lets go of at most.
+const FORGOTTEN_MAX: usize = 20;
 
 /// Whose turn it is at each mirror.
 #[derive(Debug, Default)]
@@ -50,6 +56,7 @@ pub(super) async fn run(attempt: &Attempt<'_>, mirrors: &Mirrors) -> Result<Valu
     checkout.bring_up_to_date().await?;
     let commit = checkout.find(revision).await?;
     checkout.make_tree(&commit).await?;
+    checkout.forget_old_runs().await?;
     drop(held);
     checkout.values(&commit).await
 }
@@ -205,7 +212,25 @@ impl Checkout<'_> {
 
     /// Keeps the run's commit in the mirror, whatever becomes of its branch.
     fn kept_ref(&self) -> String {
-        format!("refs/wheelhouse/{}", self.attempt.call.run)
+        format!("{KEPT_REFS}{}", self.attempt.call.run)
+    }
+
+    /// Lets go of the commits of runs whose trees are gone. Whoever makes a tree of this mirror has
+    /// the turn, so none is in the making.
+    async fn forget_old_runs(&self) -> Result<(), Failure> {
+        let words = ["for-each-ref", "--format=%(refname)", KEPT_REFS];
+        let answer = self.git.ask(&self.mirror, &words).await?;
+        let is_gone = |name: &&str| {
+            let run = name.strip_prefix(KEPT_REFS);
+            let run = run.and_then(|run| run.parse().ok()).map(RunId);
+            run.is_none_or(|run| !self.attempt.place.tree(run).exists())
+        };
+        for name in answer.said.lines().filter(is_gone).take(FORGOTTEN_MAX) {
+            self.git
+                .ask(&self.mirror, &["update-ref", "-d", name])
+                .await?;
+        }
+        Ok(())
     }
 
     async fn make_tree(&self, commit: &str) -> Result<(), Failure> {

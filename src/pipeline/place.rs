@@ -114,6 +114,8 @@ impl Place {
             match path.extension().and_then(|end| end.to_str()) {
                 Some("log") => output::compress(&path)?,
                 Some("values" | "lock" | "iid") => fs::remove_file(&path)?,
+                // Logins of a stage whose engine was killed.
+                Some("docker") => remove(&path)?,
                 _ => {}
             }
         }
@@ -204,6 +206,7 @@ mod tests {
             fs::set_permissions(&closed, fs::Permissions::from_mode(0o555)).expect("closed");
             fs::write(place.output(*run, &stage, 1), "1 a line\n").expect("written");
             fs::write(place.values(*run, &stage, 1), "a=b").expect("written");
+            fs::create_dir(place.run(*run).join("push.docker")).expect("made");
         }
         let open = runs[0];
         place.tidy(&[open].into());

@@ -21,10 +21,13 @@ const TOKEN: &str = "hunter2-token";
 /// One answer: status, headers, body.
 type Answer = (u16, Vec<(&'static str, String)>, Value);
 
+/// What a part of the address is answered, one after the other.
+type Queue = (&'static str, VecDeque<Answer>);
+
 /// Answers each path from its own list; the last answer stays.
 #[derive(Clone, Default)]
 struct Peer {
-    answers: Arc<Mutex<Vec<(&'static str, VecDeque<Answer>)>>>,
+    answers: Arc<Mutex<Vec<Queue>>>,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
