@@ -17,6 +17,7 @@ mod host;
 mod log;
 mod look;
 mod metrics;
+mod pipeline;
 mod print;
 mod runbook;
 mod stage;
@@ -89,6 +90,9 @@ enum Command {
     Watch(look::WatchArgs),
     /// Wait for a rollout's end
     Wait(wait::WaitArgs),
+    /// From a commit to production, stage by stage
+    #[command(subcommand)]
+    Pipeline(pipeline::PipelineCommand),
     /// Read the history
     #[command(subcommand_negates_reqs = true)]
     History(history::HistoryArgs),
@@ -189,6 +193,7 @@ async fn dispatch(context: Context, command: Option<Command>) -> Exit {
         Some(Command::Status(args)) => look::status(&context, args).await,
         Some(Command::Watch(args)) => look::watch(&context, args).await,
         Some(Command::Wait(args)) => wait::run(&context, args).await,
+        Some(Command::Pipeline(command)) => pipeline::run(&context, command).await,
         Some(Command::History(args)) => history::run(&context, args).await,
         Some(Command::Engine(command)) => engine::run(&context, command).await,
         Some(Command::Host(args)) => host::run(&context, args).await,

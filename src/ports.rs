@@ -270,6 +270,27 @@ pub trait Stages: Send + Sync {
     ) -> impl Future<Output = Result<LogPage, ReadError>> + Send;
 }
 
+/// For an engine that has no pipelines.
+#[derive(Debug, Clone, Copy)]
+pub struct NoStages;
+
+impl Stages for NoStages {
+    async fn run(&self, _: StageCall) -> StageResult {
+        let why = "this engine does no stages".into();
+        StageResult::Failed { why }
+    }
+
+    fn cancel(&self, _: RunId, _: &StageName) {}
+
+    fn last_line(&self, _: RunId, _: &StageName) -> Option<Clean> {
+        None
+    }
+
+    async fn logs(&self, _: RunId, _: &StageName, _: u32, _: u64) -> Result<LogPage, ReadError> {
+        Err(ReadError("this engine does no stages".into()))
+    }
+}
+
 /// Our own checks of instances. Whoever stops waiting for one ends all that it began.
 pub trait Probe: Send + Sync {
     /// Asks one instance whether it is healthy; `Err` says why it is not.

@@ -261,8 +261,10 @@ fn carry_out(core: &mut Core, asked: Asked, out: &mut Vec<Action>) {
 }
 
 fn refuse(core: &mut Core, asked: Asked, refusal: Refusal, out: &mut Vec<Action>) {
-    let (placement, verb) = (asked.command.placement(), asked.command.verb());
-    let entry = engine::refusal_entry(&core.state, core.now_ms(), placement, verb, &refusal);
+    let verb = asked.command.verb();
+    let entry = asked.command.placement().and_then(|placement| {
+        engine::refusal_entry(&core.state, core.now_ms(), placement, verb, &refusal)
+    });
     append(
         core,
         asked.by.clone(),

@@ -2,6 +2,7 @@
 
 use super::evidence;
 use super::look::{Health, Look};
+use super::pipeline;
 use super::retire;
 use super::shares;
 use super::sources;
@@ -27,8 +28,10 @@ const RUNTIME_OPEN_MS: u64 = 500;
 const RUNTIME_HINTED_MS: u64 = 100;
 /// Between two readings while nothing is under way: the watch never ends.
 const POLL_IDLE_MS: u64 = 2_000;
-/// Between two probes of an instance that is being started, until one passes.
-const PROBE_START_MS: u64 = 100;
+/// Between two probes of an instance that began so short a time ago, until one passes: most are up
+/// within a moment, and the rollout waits for them. A slow one is asked less often.
+const PROBE_BEGUN_MS: u64 = 25;
+const BEGUN_MS: u64 = 2_000;
 /// Between two probes of one whose health is not known yet.
 const PROBE_UNSURE_MS: u64 = 250;
 /// Between two starts of an instance that exited although its runtime keeps it running: that takes
@@ -65,6 +68,7 @@ pub fn plan(state: &State, world: &World) -> Vec<(Direction, Effect)> {
             plan_one(&look, &mut agenda);
         }
     }
+    pipeline::plan(state, world, &mut agenda);
     let wake = agenda
         .wake_ms
         .map(|at_ms| (Direction::Safe, Effect::WakeAt { at_ms }));
@@ -72,14 +76,14 @@ pub fn plan(state: &State, world: &World) -> Vec<(Direction, Effect)> {
     agenda.effects
 }
 
-struct Agenda {
+pub(super) struct Agenda {
     now_ms: u64,
     wake_ms: Option<u64>,
     effects: Vec<(Direction, Effect)>,
 }
 
 impl Agenda {
-    fn now(&mut self, direction: Direction, effect: Effect) {
+    pub(super) fn now(&mut self, direction: Direction, effect: Effect) {
         self.effects.push((direction, effect));
     }
 
@@ -97,8 +101,17 @@ impl Agenda {
         }
     }
 
+    /// The same of what needs a durable intent.
+    pub(super) fn forward(&mut self, at_ms: u64, effect: impl FnOnce() -> Effect) {
+        if at_ms <= self.now_ms {
+            self.effects.push((Direction::Forward, effect()));
+        } else {
+            self.wake(at_ms);
+        }
+    }
+
     /// Remembers to look again at a time, if that is still to come.
-    fn wake(&mut self, at_ms: u64) {
+    pub(super) fn wake(&mut self, at_ms: u64) {
         if at_ms > self.now_ms {
             self.wake_ms = Some(self.wake_ms.map_or(at_ms, |wake_ms| wake_ms.min(at_ms)));
         }
@@ -380,11 +393,10 @@ fn plan_probe(look: &Look<'_>, server: &ServerName, instance: &Instance, agenda:
 fn probe_ms(look: &Look<'_>, server: &ServerName, instance: &Instance, check: &HealthCheck) -> u64 {
     // A command is a process of its own each time.
     let is_cheap = !matches!(check.kind, CheckKind::Command { .. });
-    let passed = look.health(server) == Health::Good;
+    let is_new = instance.since_ms + BEGUN_MS > look.now_ms;
+    let is_urgent = is_cheap && is_new && look.health(server) != Health::Good;
     match (&instance.status, &look.place.rollout) {
-        (InstanceStatus::Starting, _) if is_cheap && !passed => {
-            check.interval_ms.min(PROBE_START_MS)
-        }
+        (InstanceStatus::Starting, _) if is_urgent => check.interval_ms.min(PROBE_BEGUN_MS),
         (InstanceStatus::Starting, _) => check.interval_ms.min(PROBE_UNSURE_MS),
         (_, Some(_)) if look.health(server) == Health::Unknown => PROBE_UNSURE_MS,
         (_, Some(_)) => check.interval_ms,

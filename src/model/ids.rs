@@ -205,6 +205,20 @@ impl fmt::Display for RunNumber {
     }
 }
 
+impl FromStr for RunNumber {
+    type Err = RunNumberError;
+
+    fn from_str(text: &str) -> Result<Self, RunNumberError> {
+        let digits = text.strip_prefix('p').unwrap_or(text);
+        digits.parse().map(Self).map_err(|_| RunNumberError)
+    }
+}
+
+/// Why a text is no run's number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("is no run of a pipeline: write p12 or 12, as `wheelhouse pipeline list` shows it")]
+pub struct RunNumberError;
+
 /// A run's identity: UUIDv7.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -202,6 +202,16 @@ pub enum Provider {
     Gitlab,
 }
 
+impl Provider {
+    /// Its name.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Github => "GitHub",
+            Self::Gitlab => "GitLab",
+        }
+    }
+}
+
 /// A rollout as a stage.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DeployWork {
@@ -286,6 +296,17 @@ pub enum RunResult {
     Failed,
     /// Somebody canceled it, or a newer run did.
     Canceled,
+}
+
+impl RunResult {
+    /// What it is, in a word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::Canceled => "canceled",
+        }
+    }
 }
 
 /// A stage within a run.

@@ -1,14 +1,16 @@
 //! The latest observations, with their times. Never recorded; empty after every start.
 
+use super::command::Refusal;
 use super::container::Container;
 use super::effect::ServerSetting;
 use super::metrics::MetricsReading;
+use super::pipeline::StageResult;
 use super::recorded::{is_one, is_yes, is_zero, one, yes};
 use super::service::SmokeTest;
 use super::verdict::Counters;
 use super::{
-    BalancerName, Clean, MetricsName, Placement, ReleaseId, RolloutId, RuntimeName, ServerName,
-    Stock,
+    BalancerName, Clean, EffectId, MetricsName, Placement, ReleaseId, RolloutId, RunNumber,
+    RuntimeName, ServerName, StageName, Stock,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
@@ -22,6 +24,8 @@ pub struct World {
     pub since_ms: u64,
     /// Views by placement.
     pub placements: BTreeMap<Placement, PlacementWorld>,
+    /// Attempts of stages that this engine began, by their intent; the newest only.
+    pub stages: BTreeMap<EffectId, StageView>,
 }
 
 /// What was seen of one placement.
@@ -45,6 +49,21 @@ pub struct PlacementWorld {
     pub attempts: BTreeMap<ServerName, u64>,
     /// What its runtimes have of releases that may be gone back to.
     pub stock: BTreeMap<RuntimeName, StockView>,
+}
+
+/// An attempt of a stage, as far as this engine saw it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StageView {
+    /// Of which run.
+    pub run: RunNumber,
+    /// Which stage.
+    pub stage: StageName,
+    /// Whether it is under way, or was; otherwise it is still to begin.
+    pub begun: bool,
+    /// What it came to.
+    pub result: Option<StageResult>,
+    /// Why its deploy was refused, and when.
+    pub refused: Option<(u64, Refusal)>,
 }
 
 /// What one runtime has of releases that may be gone back to.

@@ -13,7 +13,7 @@ mod tests;
 mod verify;
 
 use crate::model::pipeline::{Provider, Trigger};
-use crate::model::{Clean, PipelineName, RequestId, RunNumber};
+use crate::model::{Clean, EnvName, PipelineName, RequestId, RunNumber};
 use crate::secret::Secret;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -67,6 +67,8 @@ pub struct WebhookRule {
     pub secrets: Vec<Secret>,
     /// What it starts.
     pub pipeline: PipelineName,
+    /// How far it goes; `None`: all the way.
+    pub environment: Option<EnvName>,
     /// What is listened to.
     pub events: BTreeSet<WebhookEvent>,
     /// Branches, for pushes and merges; `*` stands for any characters. None: no branch.
@@ -130,6 +132,8 @@ pub struct TriggerAsked {
     pub request_id: RequestId,
     /// What is asked for.
     pub pipeline: PipelineName,
+    /// How far it goes; `None`: all the way.
+    pub environment: Option<EnvName>,
     /// The repository's full name.
     pub repository: Clean,
     /// What happened.
@@ -154,7 +158,7 @@ impl TriggerAsked {
         Trigger {
             revision: self.commit.clone(),
             branch: self.branch.clone(),
-            environment: None,
+            environment: self.environment.clone(),
             reason: Some(Clean::new(&reason)),
             request_id: Some(self.request_id.clone()),
             provider: Some(self.provider),
@@ -488,6 +492,7 @@ fn asked(
             .parse()
             .expect("invariant: a word, hex digits and a name"),
         pipeline: rule.pipeline.clone(),
+        environment: rule.environment.clone(),
         repository: line(&moved.repository),
         event: moved.event,
         branch: Clean::new(&moved.branch),

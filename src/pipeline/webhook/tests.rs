@@ -91,6 +91,7 @@ fn rule(provider: Provider, pipeline: &str, branches: &[&str], tags: &[&str]) ->
             Secret::new(secret.to_owned()),
         ],
         pipeline: pipeline.parse().expect("a name"),
+        environment: None,
         events: [WebhookEvent::Push, WebhookEvent::Tag, WebhookEvent::Merge].into(),
         branches: texts(branches),
         tags: texts(tags),

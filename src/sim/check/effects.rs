@@ -45,6 +45,7 @@ impl Checks {
         let Some(key) = effect.key() else {
             return Err("a timer was started as an effect".to_owned());
         };
+        self.start_of_pipeline(effect)?;
         if let Some((_, until_ms)) = self.started.get(&key)
             && until_ms + GRACE_MS > now_ms
         {
