@@ -236,6 +236,10 @@ async fn stages_of_one_run_go_on_at_once_but_none_twice() {
     passed(&first);
     passed(&second);
     place.stages.tidy(&[].into());
+    assert!(place.tree().exists(), "nobody may have known of it yet");
+    place.stages.tidy(&[place.run].into());
+    assert!(place.tree().exists(), "it is kept");
+    place.stages.tidy(&[].into());
     assert!(!place.tree().exists());
     assert_eq!(place.output("one").await[0], "begun");
     let unknown = place.stages.logs(place.run, &name("one"), 7, 0).await;
