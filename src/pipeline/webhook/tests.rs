@@ -547,7 +547,7 @@ async fn fault_136_huge_bodies_are_refused_before_they_are_read() {
 #[tokio::test]
 async fn fault_136_slow_senders_are_cut_off_and_others_are_turned_away_meanwhile() {
     let limits = WebhookLimits {
-        request_ms: 300,
+        request_ms: 2_000,
         connections_max: 2,
         ..WebhookLimits::usual()
     };
@@ -630,6 +630,38 @@ async fn the_engines_answer_is_handed_on() {
     )
     .await;
     assert_eq!(status, 404);
+}
+
+#[tokio::test]
+async fn fault_137_nothing_but_a_start_can_be_asked_for() {
+    let mut listening = usual().await;
+    let mut crafted = push("refs/heads/main");
+    for (name, value) in [
+        ("action", "promote"),
+        ("environment", "production"),
+        ("command", "approve"),
+    ] {
+        crafted[name] = value.into();
+    }
+    for event in [
+        "deployment",
+        "deployment_review",
+        "deployment_status",
+        "repository_dispatch",
+        "workflow_dispatch",
+    ] {
+        let (status, text) = Sent::github(event, &crafted).to(listening.address).await;
+        assert!(status == 200 && text.contains("ignored"), "{event}: {text}");
+    }
+    for path in ["/webhook/github/promote", "/promote", "/webhook/approve"] {
+        let mut sent = Sent::github("push", &crafted);
+        sent.path = path;
+        assert_eq!(sent.to(listening.address).await.0, 404, "{path}");
+    }
+    assert!(listening.asked.try_recv().is_err(), "nothing was asked for");
+    Sent::github("push", &crafted).to(listening.address).await;
+    let asked = listening.asked.try_recv().expect("asked");
+    assert_eq!(asked.environment, None, "the rule says how far it goes");
 }
 
 #[tokio::test]
