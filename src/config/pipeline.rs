@@ -118,6 +118,6 @@ fn stages(ground: &Ground<'_>, reader: &Reader<'_>) -> Vec<StageSpec> {
         stage::read(ground, &mut graph, node);
     }
     let stages = graph.finish();
-    deploy::warn_of_unproven(ground, &stages);
+    deploy::warn(ground, &stages);
     stages.into_iter().map(|stage| stage.spec).collect()
 }

@@ -128,7 +128,7 @@ fn a_deploy_holds_its_service_as_resolved_and_a_person_confirms_where_it_is_prot
     assert_eq!(production.spec, spec(&loaded, "shop@production"));
     assert_eq!((staging.confirm, production.confirm), (false, true));
     assert_eq!(staging.version, "{short}");
-    assert_eq!(production.version, "1.4.{short}");
+    assert_eq!(production.version, "{staging.version}");
     assert_eq!(production.digest.as_deref(), Some("{push.digest}"));
 }
 
@@ -207,8 +207,24 @@ fn production_without_the_digest_that_staging_proved_is_a_warning() {
 }
 
 #[test]
+fn a_version_whose_image_nobody_pushes_is_a_warning() {
+    let key = "version = \"{staging.version}\"";
+    let other = SHOP.replace(key, "version = \"1.4.{short}\"");
+    let warnings = loaded(&other).warnings;
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert_eq!(warnings[0].key, "pipeline.shop.stage[7].version");
+    assert_eq!(
+        warnings[0].what,
+        "makes the image \"registry:5000/shop:1.4.{short}\", but push pushes \
+         \"registry:5000/shop:{short}\""
+    );
+    let same = SHOP.replace(key, "version = \"{short}\"");
+    assert_eq!(warned(&same), <[String; 0]>::default());
+}
+
+#[test]
 fn letting_whoever_pushes_deploy_to_a_protected_environment_is_a_warning() {
-    let key = "version = \"1.4.{short}\"";
+    let key = "version = \"{staging.version}\"";
     let open = SHOP.replace(key, &format!("{key}\nconfirm = false"));
     assert_eq!(warned(&open), ["pipeline.shop.stage[7].confirm"]);
     let loaded = loaded(&open);

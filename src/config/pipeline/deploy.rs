@@ -9,7 +9,7 @@ use super::graph::Stage;
 use super::scope::{Braces, Scope, sample};
 use super::work::image_name;
 use crate::model::pipeline::{DeployWork, StageWork};
-use crate::model::placeholder::names;
+use crate::model::placeholder::{OWN, names};
 use crate::model::{Placement, ServiceSpec, StageName, Version};
 
 /// Reads a deploy.
@@ -126,51 +126,73 @@ fn is_digest(text: &str) -> bool {
     hex.is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
-/// Warns of a protected environment that gets an image of this pipeline by its tag, which may have
-/// moved since it was proved.
-pub(super) fn warn_of_unproven(ground: &Ground<'_>, stages: &[Stage]) {
-    for (stage, work) in stages.iter().filter_map(unproven) {
-        let image = work
-            .spec
-            .workload
-            .container
-            .as_ref()
-            .map(|it| it.image.as_str());
-        let Some(pushed) = image.and_then(|image| pushed(stages, stage, image)) else {
+/// Warns of deploys of an image that this pipeline pushes: where it is not pushed under the tag
+/// that is deployed, and where production takes it by a tag that may have moved since it was
+/// proved.
+pub(super) fn warn(ground: &Ground<'_>, stages: &[Stage]) {
+    for stage in stages {
+        let StageWork::Deploy(work) = &stage.spec.work else {
             continue;
         };
-        let what = format!(
-            "{} gets whatever the tag is by then; production should deploy the digest that \
-             staging proved",
-            work.spec.placement
-        );
-        let mend = format!("digest = \"{{{pushed}.digest}}\"");
-        ground
-            .problems
-            .warning(&stage.place.of_key("digest"), what, mend);
-    }
-}
-
-/// A deploy of a container to a protected environment without a digest.
-fn unproven(stage: &Stage) -> Option<(&Stage, &DeployWork)> {
-    match &stage.spec.work {
-        StageWork::Deploy(work) if work.spec.protected && work.digest.is_none() => {
-            Some((stage, work))
+        let container = work.spec.workload.container.as_ref();
+        let Some(deployed) = container.map(|it| it.image.as_str()) else {
+            continue;
+        };
+        let Some((name, image)) = pushed(stages, stage, deployed) else {
+            continue;
+        };
+        warn_of_tag(ground, stage, work, (name, image), deployed);
+        if work.spec.protected && work.digest.is_none() {
+            let what = format!(
+                "{} gets whatever the tag is by then; production should deploy the digest that \
+                 staging proved",
+                work.spec.placement
+            );
+            let mend = format!("digest = \"{{{name}.digest}}\"");
+            let place = stage.place.of_key("digest");
+            ground.problems.warning(&place, what, mend);
         }
-        _ => None,
     }
 }
 
-/// The stage before this one that pushes the image.
-fn pushed<'a>(stages: &'a [Stage], before: &Stage, image: &str) -> Option<&'a StageName> {
-    let mut behind = stages
+/// Warns where the tag that is deployed is not the one that is pushed, as far as both are known:
+/// nobody pushes it then, or somebody else does.
+fn warn_of_tag(
+    ground: &Ground<'_>,
+    stage: &Stage,
+    work: &DeployWork,
+    (name, pushed): (&StageName, &str),
+    deployed: &str,
+) {
+    let deployed = deployed.replace("{version}", &work.version);
+    let is_known = |text: &str| names(text).iter().all(|name| OWN.contains(name));
+    if deployed == pushed || !is_known(&deployed) || !is_known(pushed) {
+        return;
+    }
+    let what = format!(
+        "makes the image {}, but {name} pushes {}",
+        quoted(&deployed),
+        quoted(pushed)
+    );
+    let mend = "push it under the tag that the service's image has with this version";
+    let place = stage.place.of_key("version");
+    ground.problems.warning(&place, what, mend);
+}
+
+/// The stage before this one that pushes an image of the same name, and what it pushes.
+fn pushed<'a>(
+    stages: &'a [Stage],
+    before: &Stage,
+    image: &str,
+) -> Option<(&'a StageName, &'a str)> {
+    let behind = stages
         .iter()
         .filter(|stage| before.behind.contains(&stage.spec.name));
-    let pushes = behind.find(|stage| match &stage.spec.work {
-        StageWork::Push { image: pushed } => image_name(built(stages, pushed)) == image_name(image),
-        _ => false,
+    let mut pushes = behind.filter_map(|stage| match &stage.spec.work {
+        StageWork::Push { image } => Some((&stage.spec.name, built(stages, image))),
+        _ => None,
     });
-    pushes.map(|stage| &stage.spec.name)
+    pushes.find(|(_, pushed)| image_name(pushed) == image_name(image))
 }
 
 /// The image that `{STAGE.image}` stands for, where a text is just that.

@@ -178,6 +178,9 @@ impl Checks {
                 self.deploy_passed(run, values.get("rollout").map(|it| it.as_str()))
             }
             (StageWork::Deploy(_), _) | (_, StageResult::Unknown { .. }) => Ok(()),
+            (_, StageResult::Canceled) if !self.lines.begun.contains(&stage.intent) => {
+                legal(run.canceled.is_some(), "a stage was canceled by nobody")
+            }
             (_, result) => legal(
                 self.lines.results.get(&stage.intent) == Some(result),
                 "a result was recorded that no process came to",
