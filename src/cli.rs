@@ -17,8 +17,10 @@ mod host;
 mod log;
 mod look;
 mod metrics;
+mod pipeline;
 mod print;
 mod runbook;
+mod stage;
 mod wait;
 
 use clap::{Args, Parser, Subcommand};
@@ -88,6 +90,9 @@ enum Command {
     Watch(look::WatchArgs),
     /// Wait for a rollout's end
     Wait(wait::WaitArgs),
+    /// From a commit to production, stage by stage
+    #[command(subcommand)]
+    Pipeline(pipeline::PipelineCommand),
     /// Read the history
     #[command(subcommand_negates_reqs = true)]
     History(history::HistoryArgs),
@@ -109,6 +114,9 @@ enum Command {
     /// The service the demo steers
     #[command(hide = true)]
     DemoService(demo::ServiceArgs),
+    /// The parent of one program of a pipeline's stage
+    #[command(hide = true)]
+    StageShepherd(stage::ShepherdArgs),
 }
 
 /// Makes a panic a report that helps to mend it. The console puts a hook of its own before it,
@@ -185,6 +193,7 @@ async fn dispatch(context: Context, command: Option<Command>) -> Exit {
         Some(Command::Status(args)) => look::status(&context, args).await,
         Some(Command::Watch(args)) => look::watch(&context, args).await,
         Some(Command::Wait(args)) => wait::run(&context, args).await,
+        Some(Command::Pipeline(command)) => pipeline::run(&context, command).await,
         Some(Command::History(args)) => history::run(&context, args).await,
         Some(Command::Engine(command)) => engine::run(&context, command).await,
         Some(Command::Host(args)) => host::run(&context, args).await,
@@ -193,6 +202,7 @@ async fn dispatch(context: Context, command: Option<Command>) -> Exit {
         Some(Command::Runbook(args)) => runbook::run(&context, &args),
         Some(Command::Haproxy(command)) => haproxy::run(&context, &command),
         Some(Command::DemoService(args)) => demo::serve(args).await,
+        Some(Command::StageShepherd(args)) => stage::shepherd(args).await,
     };
     ended.unwrap_or_else(|failure| {
         context.fail(&failure);

@@ -19,6 +19,7 @@ pub mod input;
 pub mod log_address;
 pub mod metrics;
 pub mod pipeline;
+pub mod placeholder;
 mod recorded;
 pub mod role;
 pub mod secret;

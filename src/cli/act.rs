@@ -295,7 +295,7 @@ fn confirm(place: &Place, verb: &str, tier: Tier) -> Result<(), Failure> {
     }
 }
 
-fn answered(context: &Context, answer: &Answer) -> Ended {
+pub(super) fn answered(context: &Context, answer: &Answer) -> Ended {
     if context.json {
         print::json(answer);
     }

@@ -66,6 +66,12 @@ pub fn begun(world: &mut World, effect: &Effect) {
     match effect {
         Effect::RunStage { id, call } => begin_stage(world, *id, call.number, &call.stage),
         Effect::AskDeploy { id, run, stage, .. } => begin_stage(world, *id, *run, stage),
+        Effect::CancelStage { id, .. } => {
+            let now_ms = world.now_ms;
+            if let Some(view) = world.stages.get_mut(id) {
+                view.told_to_end_ms = Some(now_ms);
+            }
+        }
         _ => {}
     }
     let Effect::ReadRuntime { placement, runtime } = effect else {
@@ -83,6 +89,7 @@ fn begin_stage(world: &mut World, id: EffectId, run: RunNumber, stage: &StageNam
         run,
         stage: stage.clone(),
         begun: true,
+        told_to_end_ms: None,
         result: None,
         refused: None,
     });

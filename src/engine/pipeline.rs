@@ -19,11 +19,12 @@ use crate::model::pipeline::{
     DeployWork, PipelineSpec, Rerun, Run, RunResult, StageResult, StageRun, StageSpec, StageStatus,
     StageWork, When,
 };
+use crate::model::world::StageView;
 use crate::model::{
     Clean, Entry, EnvName, Placement, PlacementState, Refusal, RequestId, RolloutNumber, RunId,
-    RunNumber, State, Status, World,
+    RunNumber, StageName, State, Status, World,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A run seen whole.
 #[derive(Clone, Copy)]
@@ -55,6 +56,18 @@ impl<'a> Sight<'a> {
         let run = self.run;
         let stages = run.spec.stages.iter();
         stages.filter_map(move |spec| Some((spec, run.stages.get(&spec.name)?)))
+    }
+
+    /// Whether an earlier engine intended the attempt that is recorded as under way: whether it
+    /// began, and how far it got, nobody knows.
+    fn is_left_over(&self, stage: &StageRun) -> bool {
+        stage.since_ms <= self.world.since_ms
+    }
+
+    /// The attempt under way, once this engine began it.
+    fn begun(&self, stage: &StageRun) -> Option<&'a StageView> {
+        let view = self.world.stages.get(&stage.intent);
+        view.filter(|view| view.begun)
     }
 
     /// Whether it is its turn: so many runs of its pipeline may be under way at once.
@@ -161,11 +174,14 @@ fn end(sight: &Sight<'_>, spec: &StageSpec, stage: &StageRun) -> Option<Entry> {
 
 /// What was reported of the attempt under way. One that an earlier engine began is not heard of.
 fn reported(sight: &Sight<'_>, stage: &StageRun) -> Option<StageResult> {
-    if stage.intent < sight.state.engine_seq {
+    if sight.is_left_over(stage) {
         let why = "the engine ended while it was under way".into();
         return Some(StageResult::Unknown { why });
     }
-    sight.world.stages.get(&stage.intent)?.result.clone()
+    match sight.begun(stage) {
+        Some(view) => view.result.clone(),
+        None => sight.run.canceled.as_ref().map(|_| StageResult::Canceled),
+    }
 }
 
 /// The request id of a stage's rollout: asked twice, it begins once.
@@ -345,28 +361,29 @@ fn skipped(sight: &Sight<'_>, spec: &StageSpec) -> Option<Clean> {
     }
     let target = trigger.environment.as_ref()?;
     let allowed = environments.is_empty() || environments.contains(target);
-    let beyond = is_beyond(&sight.run.spec, spec, target);
+    let beyond = beyond(&sight.run.spec, target).contains(&spec.name);
     (!allowed || beyond).then(|| Clean::new(&format!("this run goes as far as {target}")))
 }
 
-/// Whether a stage deploys to, or needs a deploy to, an environment that a run never reaches which
-/// goes as far as the target.
-fn is_beyond(run: &PipelineSpec, spec: &StageSpec, target: &EnvName) -> bool {
-    let reaches = |end: &StageSpec| placement(end).is_some_and(|at| at.environment == *target);
-    let leads = || {
-        let mut ends = run.stages.iter().filter(|end| reaches(end));
-        ends.any(|end| end.name == spec.name || needs(run, end, spec))
-    };
-    if placement(spec).is_some() && !leads() {
-        return true;
+/// Stages that deploy to, or need a deploy to, an environment that a run never reaches which goes as
+/// far as the target. Stages are declared after what they need.
+fn beyond<'a>(run: &'a PipelineSpec, target: &EnvName) -> BTreeSet<&'a StageName> {
+    let mut leads = BTreeSet::new();
+    for stage in run.stages.iter().rev() {
+        let reaches = placement(stage).is_some_and(|at| at.environment == *target);
+        if reaches || leads.contains(&stage.name) {
+            leads.insert(&stage.name);
+            leads.extend(&stage.needs);
+        }
     }
-    let mut needed = spec.needs.iter().filter_map(|name| run.stage(name));
-    needed.any(|needed| is_beyond(run, needed, target))
-}
-
-fn needs(run: &PipelineSpec, stage: &StageSpec, other: &StageSpec) -> bool {
-    let mut direct = stage.needs.iter().filter_map(|name| run.stage(name));
-    direct.any(|needed| needed.name == other.name || needs(run, needed, other))
+    let mut beyond = BTreeSet::new();
+    for stage in &run.stages {
+        let elsewhere = placement(stage).is_some() && !leads.contains(&stage.name);
+        if elsewhere || stage.needs.iter().any(|name| beyond.contains(name)) {
+            beyond.insert(&stage.name);
+        }
+    }
+    beyond
 }
 
 /// Whether a name matches a pattern in which `*` stands for any characters.

@@ -93,7 +93,7 @@ impl Agenda {
     }
 
     /// Does it now if its time has come, else remembers to look again then.
-    fn due(&mut self, at_ms: u64, effect: impl FnOnce() -> Effect) {
+    pub(super) fn due(&mut self, at_ms: u64, effect: impl FnOnce() -> Effect) {
         if at_ms <= self.now_ms {
             self.effects.push((Direction::Safe, effect()));
         } else {

@@ -202,6 +202,16 @@ pub enum Provider {
     Gitlab,
 }
 
+impl Provider {
+    /// Its name.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Github => "GitHub",
+            Self::Gitlab => "GitLab",
+        }
+    }
+}
+
 /// A rollout as a stage.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DeployWork {
@@ -462,10 +472,11 @@ impl Usual {
         }
     }
 
-    /// The median of the last 30 days; `None` where there is none.
-    pub fn median_ms(&self, now_ms: u64) -> Option<u64> {
+    /// The median of the 30 days before a time; `None` where there is none.
+    pub fn median_ms(&self, before_ms: u64) -> Option<u64> {
         let recent = self.took.iter();
-        let recent = recent.filter(|(at_ms, _)| at_ms + Self::DAYS_MS >= now_ms);
+        let recent =
+            recent.filter(|(at_ms, _)| *at_ms < before_ms && at_ms + Self::DAYS_MS >= before_ms);
         let mut took: Vec<u64> = recent.map(|(_, took_ms)| *took_ms).collect();
         took.sort_unstable();
         took.get(took.len() / 2).copied()

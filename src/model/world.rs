@@ -60,6 +60,8 @@ pub struct StageView {
     pub stage: StageName,
     /// Whether it is under way, or was; otherwise it is still to begin.
     pub begun: bool,
+    /// When it was last told to end.
+    pub told_to_end_ms: Option<u64>,
     /// What it came to.
     pub result: Option<StageResult>,
     /// Why its deploy was refused, and when.

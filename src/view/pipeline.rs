@@ -143,7 +143,10 @@ fn view(state: &State, world: &World, number: RunNumber, run: &Run) -> RunView {
         commit: Fill::of(run).commit().cloned(),
         subject: value("subject"),
         changed: changed(&value),
-        by: Clean::new(&run.by.to_string()),
+        by: match run.trigger.provider {
+            Some(provider) => provider.word().into(),
+            None => Clean::new(&run.by.to_string()),
+        },
         reason: run.trigger.reason.clone(),
         began_ms: run.began_ms,
         result: run.ended.as_ref().map(|ended| ended.result),
@@ -182,7 +185,11 @@ fn stage(
         why,
         since_ms: stage.since_ms,
         took_ms: stage.took_ms,
-        usual_ms: usual.and_then(|usual| usual.median_ms(world.now_ms)),
+        // What passed is held against those before it.
+        usual_ms: usual.and_then(|usual| {
+            let over = stage.status.is_over();
+            usual.median_ms(if over { stage.since_ms } else { world.now_ms })
+        }),
         attempts: stage.attempts,
         placement: placement(spec).cloned(),
         rollout: crate::engine::pipeline::rollout(state, run.id, spec, stage),
@@ -205,9 +212,13 @@ fn is_next(run: &Run, spec: &StageSpec) -> bool {
 
 fn changed(value: &impl Fn(&'static str) -> Option<Clean>) -> Option<Clean> {
     let lines = format!("+{} -{}", value("insertions")?, value("deletions")?);
-    let files = format!("{} files, {lines}", value("files")?);
+    let counted = |count: &Clean, of: &str| {
+        let s = if count.as_str() == "1" { "" } else { "s" };
+        format!("{count} {of}{s}")
+    };
+    let files = format!("{}, {lines}", counted(&value("files")?, "file"));
     let text = match value("commits") {
-        Some(commits) => format!("{commits} commits since the last, {files}"),
+        Some(commits) => format!("{} since the last, {files}", counted(&commits, "commit")),
         None => files,
     };
     Some(Clean::new(&text))

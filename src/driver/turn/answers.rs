@@ -47,8 +47,8 @@ pub(super) fn already_begun(state: &State, command: &Command) -> Option<Answer> 
                 number: begun.number,
             })
         }
-        Command::Pipeline(PipelineCommand::Run { trigger, .. }) => {
-            let run = engine::pipeline::begun(state, trigger)?;
+        Command::Pipeline(PipelineCommand::Run { spec, trigger }) => {
+            let run = engine::pipeline::begun(state, &spec.name, trigger)?;
             Some(Answer::RunBegun { run })
         }
         _ => None,

@@ -5,7 +5,7 @@ use crate::engine::command::{Decision, impossible, not_now};
 use crate::model::command::PipelineCommand;
 use crate::model::input::Asked;
 use crate::model::pipeline::{PipelineSpec, Run, StageStatus, StageWork, Trigger, WhenBusy};
-use crate::model::{Clean, Entry, Refusal, RunId, RunNumber, StageName, State};
+use crate::model::{Clean, Entry, PipelineName, Refusal, RunId, RunNumber, StageName, State};
 
 /// Runs of one pipeline that may be open at once, those that wait among them.
 const OPEN_MAX: usize = 20;
@@ -27,7 +27,7 @@ pub(in crate::engine) fn decide(
 }
 
 fn run(state: &State, asked: &Asked, spec: &PipelineSpec, trigger: &Trigger) -> Decision {
-    if begun(state, trigger).is_some() {
+    if begun(state, &spec.name, trigger).is_some() {
         return Ok(Vec::new());
     }
     let same = |run: &Run| run.spec.name == spec.name;
@@ -54,12 +54,22 @@ fn run(state: &State, asked: &Asked, spec: &PipelineSpec, trigger: &Trigger) -> 
         .collect())
 }
 
-/// The run that a request began, if it did.
-pub fn begun(state: &State, trigger: &Trigger) -> Option<RunNumber> {
-    let id = trigger.request_id.as_ref()?;
+/// The run that a request began, if it did. A webhook tells of one commit more than once: as a push
+/// and as a merge, under names of their own.
+pub fn begun(state: &State, name: &PipelineName, trigger: &Trigger) -> Option<RunNumber> {
     let requests = state.pipelines.requests.iter().rev();
-    let mut requests = requests.filter(|request| request.id == *id);
-    requests.next().map(|request| request.number)
+    let mut same = requests.filter(|request| Some(&request.id) == trigger.request_id.as_ref());
+    let told = |run: &Run| {
+        run.spec.name == *name
+            && trigger.provider.is_some()
+            && run.trigger.provider == trigger.provider
+            && (&run.trigger.branch, &run.trigger.revision) == (&trigger.branch, &trigger.revision)
+    };
+    let runs = state.pipelines.runs.iter().rev();
+    let mut told = runs.filter(|(_, run)| told(run)).map(|(number, _)| *number);
+    same.next()
+        .map(|request| request.number)
+        .or_else(|| told.next())
 }
 
 /// Runs that a newer one of the same branch makes superfluous: none whose deploy has begun.

@@ -2,15 +2,13 @@
 
 use crate::model::container::Pin;
 use crate::model::pipeline::{BuildWork, CommandWork, DeployWork, Run, StageSpec, StageWork};
+use crate::model::placeholder::{OWN, next, own_variable, variable};
 use crate::model::{Clean, ServiceSpec, StageName, Version};
 use std::collections::BTreeMap;
 
 /// What a run can fill in by now.
 #[derive(Debug, Clone, Copy)]
 pub struct Fill<'a>(&'a Run);
-
-/// Names that stand for something of the run itself; everything else is `STAGE.VALUE`.
-pub const OWN: [&str; 4] = ["commit", "short", "branch", "pipeline"];
 
 impl<'a> Fill<'a> {
     /// What this run can fill in.
@@ -152,7 +150,7 @@ impl<'a> Fill<'a> {
         let run = self.0;
         let own = OWN.iter().filter_map(|name| {
             let value = self.value(name)?.to_owned();
-            Some((format!("WHEELHOUSE_{}", name.to_uppercase()), value))
+            Some((own_variable(name), value))
         });
         let handed = run.stages.iter().flat_map(|(stage, at)| {
             let values = at.values.iter();
@@ -162,52 +160,7 @@ impl<'a> Fill<'a> {
     }
 }
 
-/// The variable that tells later stages a value: `WHEELHOUSE_BUILD_IMAGE`.
-fn variable(stage: &StageName, name: &str) -> String {
-    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
-    let name: String = format!("{stage}_{name}").chars().map(plain).collect();
-    format!("WHEELHOUSE_{}", name.to_uppercase())
-}
-
 fn is_digest(text: &str) -> bool {
     let hex = text.strip_prefix("sha256:");
     hex.is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
-}
-
-/// Names in a text that are to be filled in.
-pub fn names(text: &str) -> Vec<&str> {
-    let mut names = Vec::new();
-    let mut rest = text;
-    while let Some((_, name, after)) = next(rest) {
-        names.push(name);
-        rest = after;
-    }
-    names
-}
-
-/// The text before the first name, the name, and the text after it. `${…}` is the shell's, and
-/// braces around anything else stay as they are.
-fn next(text: &str) -> Option<(&str, &str, &str)> {
-    let opens = text.match_indices('{');
-    opens
-        .filter(|(at, _)| !text[..*at].ends_with('$'))
-        .find_map(|(at, _)| {
-            let (name, after) = text[at + 1..].split_once('}')?;
-            is_name(name).then(|| (&text[..at], name, after))
-        })
-}
-
-fn is_name(name: &str) -> bool {
-    if OWN.contains(&name) {
-        return true;
-    }
-    let word = |word: &str| {
-        let ok = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
-        word.bytes()
-            .next()
-            .is_some_and(|b| b.is_ascii_alphanumeric())
-            && word.bytes().all(ok)
-    };
-    name.split_once('.')
-        .is_some_and(|(stage, value)| word(stage) && word(value))
 }

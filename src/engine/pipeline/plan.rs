@@ -8,8 +8,8 @@ use crate::model::pipeline::{
 };
 use crate::model::{Clean, Effect, State, World};
 
-/// Between two tries to begin a rollout that cannot begin yet.
-const ASK_AGAIN_MS: u64 = 2_000;
+/// Between two tries to begin a rollout that cannot begin yet, or to end a stage that goes on.
+const AGAIN_MS: u64 = 2_000;
 
 pub(in crate::engine) fn plan(state: &State, world: &World, agenda: &mut Agenda) {
     for sight in sights(state, world) {
@@ -28,36 +28,31 @@ fn under_way(sight: &Sight<'_>, spec: &StageSpec, stage: &StageRun, agenda: &mut
         return ask(sight, spec, stage, agenda);
     }
     // What an earlier engine began is not heard of any more, and recorded so.
-    if stage.intent < sight.state.engine_seq {
+    if sight.is_left_over(stage) {
         return;
     }
-    let begun = sight.world.stages.get(&stage.intent);
-    let begun = begun.is_some_and(|view| view.begun);
-    if !begun && sight.run.canceled.is_none() {
-        // What cannot be filled in is never begun: it is recorded as failed.
-        if let Ok(work) = Fill::of(sight.run).work(&spec.work) {
-            let call = Box::new(call(sight, spec, stage, work));
-            let id = stage.intent;
-            agenda.now(Direction::Forward, Effect::RunStage { id, call });
-        }
-        return;
-    }
-    if sight.run.canceled.is_some() && !is_reported(sight, stage) {
-        agenda.now(
-            Direction::Safe,
-            Effect::CancelStage {
+    match (sight.begun(stage), &sight.run.canceled) {
+        (None, None) => start(sight, spec, stage, agenda),
+        (Some(view), Some(_)) if view.result.is_none() => {
+            let due_ms = view.told_to_end_ms.map_or(0, |at_ms| at_ms + AGAIN_MS);
+            agenda.due(due_ms, || Effect::CancelStage {
                 id: stage.intent,
                 run: sight.number,
                 run_id: sight.run.id,
                 stage: spec.name.clone(),
-            },
-        );
+            });
+        }
+        _ => {}
     }
 }
 
-fn is_reported(sight: &Sight<'_>, stage: &StageRun) -> bool {
-    let view = sight.world.stages.get(&stage.intent);
-    view.is_some_and(|view| view.result.is_some())
+/// Begins an attempt. What cannot be filled in is never begun: it is recorded as failed.
+fn start(sight: &Sight<'_>, spec: &StageSpec, stage: &StageRun, agenda: &mut Agenda) {
+    if let Ok(work) = Fill::of(sight.run).work(&spec.work) {
+        let call = Box::new(call(sight, spec, stage, work));
+        let id = stage.intent;
+        agenda.now(Direction::Forward, Effect::RunStage { id, call });
+    }
 }
 
 fn call(sight: &Sight<'_>, spec: &StageSpec, stage: &StageRun, work: StageWork) -> StageCall {
@@ -102,7 +97,7 @@ fn ask(sight: &Sight<'_>, spec: &StageSpec, stage: &StageRun, agenda: &mut Agend
     };
     let view = sight.world.stages.get(&stage.intent);
     let refused = view.and_then(|view| view.refused.as_ref());
-    let due_ms = refused.map_or(0, |(at_ms, _)| at_ms + ASK_AGAIN_MS);
+    let due_ms = refused.map_or(0, |(at_ms, _)| at_ms + AGAIN_MS);
     let reason = format!("pipeline {} {}", sight.run.spec.name, sight.number);
     agenda.forward(due_ms, || Effect::AskDeploy {
         id: stage.intent,
