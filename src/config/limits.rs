@@ -75,6 +75,14 @@ pub(super) fn judgeable(
     }
     let mut analysis = text.analysis.settings.clone();
     let lacks = |figure| !there.contains(&figure);
+    if !supply.balancer {
+        // Only a balancer counts both versions side by side.
+        analysis.comparison = None;
+        if text.analysis.relative_errors_unset {
+            let times = defaults::ERROR_RATIO_VS_STABLE_OF_SOURCES;
+            analysis.error_ratio_vs_stable = Some(times);
+        }
+    }
     if lacks(Figure::Errors) {
         (analysis.error_ratio, analysis.error_ratio_vs_stable) = (None, None);
     }

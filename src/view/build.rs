@@ -1,13 +1,14 @@
 //! The placements of a snapshot.
 
 use super::snapshot::{
-    ClosedView, InstanceRow, MetricRow, PeerView, PlacementView, ReleaseView, Role, RollbackView,
-    TrafficView, TreeRow,
+    ClosedView, ComparedView, InstanceRow, MetricRow, PeerView, PlacementView, ReleaseView, Role,
+    RollbackView, TrafficView, TreeRow,
 };
 use super::trend;
 use super::words;
 use super::{ready, rollout, slots};
 use crate::engine::{self, Look, look::Health};
+use crate::model::comparison::{Event, EventEvidence};
 use crate::model::state::{Instance, InstanceStatus};
 use crate::model::verdict::{Finding, RuleState, Verdict};
 use crate::model::world::{Admin, ServerView};
@@ -233,6 +234,8 @@ fn metrics(look: &Look<'_>, verdict: Option<&Verdict>) -> Vec<MetricRow> {
 /// A rule's name and unit for people, and the factor from its unit.
 pub(super) fn named(rule: &str) -> (&'static str, &'static str, f64) {
     match rule {
+        "errors_compared" => ("errors compared", "%", 100.0),
+        rule if rule.ends_with("_compared") => ("slow compared", "%", 100.0),
         "error_ratio" => ("error rate", "%", 100.0),
         "error_ratio_vs_stable" => ("error vs stable", "%", 100.0),
         "latency_p99" => ("p99", "ms", 1.0),
@@ -254,7 +257,10 @@ fn metric_row(finding: &Finding) -> MetricRow {
     let (name, unit, factor) = named(&finding.rule);
     let scale = |value: Option<f64>| value.map(|value| value * factor);
     MetricRow {
-        name: sourced(name, &finding.source),
+        name: match compared_words(finding) {
+            Some(words) => Clean::new(&words),
+            None => sourced(name, &finding.source),
+        },
         unit: unit.into(),
         stable: scale(finding.stable),
         canary: scale(finding.canary),
@@ -264,6 +270,26 @@ fn metric_row(finding: &Finding) -> MetricRow {
         needs: finding.needs,
         source: finding.source.clone(),
         note: finding.note.clone(),
+        compared: finding.compared.as_deref().map(compared_view),
+    }
+}
+
+/// What a comparison's row is called where it is of latencies: the edge tells them apart.
+fn compared_words(finding: &Finding) -> Option<String> {
+    match finding.compared.as_ref()?.event {
+        Event::Error => None,
+        Event::SlowerThan(edge_ms) => Some(format!("over {edge_ms} ms")),
+    }
+}
+
+fn compared_view(test: &EventEvidence) -> ComparedView {
+    ComparedView {
+        evidence: test.worse(),
+        enough: test.enough(),
+        ratio: test.evidence.ratio,
+        ratio_low: test.evidence.ratio_low,
+        ratio_high: test.evidence.ratio_high,
+        needs_requests: test.evidence.needs_requests,
     }
 }
 
@@ -280,11 +306,16 @@ fn is_floor(rule: &str) -> bool {
     ["infrastructure_health", "uptime"].contains(&rule)
 }
 
-/// A question for a row of a source that judges nothing itself.
+/// A question for a row that tells in words: of a source itself, or of a comparison.
 fn told_row(finding: &Finding) -> Option<TreeRow> {
     let question = match finding.rule.as_str() {
         "source" => format!("{} answers?", finding.source),
         "request_share" => format!("{} counts the same share?", finding.source),
+        "errors_compared" => "more errors than stable?".to_owned(),
+        rule if rule.ends_with("_compared") => format!(
+            "more {} than stable?",
+            finding.compared.as_ref()?.event.words()
+        ),
         _ => return None,
     };
     Some(TreeRow {

@@ -155,5 +155,6 @@ pub(super) fn request_rate_row(look: &Look<'_>) -> Option<MetricRow> {
         needs: 0,
         source: Clean::default(),
         note: None,
+        compared: None,
     })
 }

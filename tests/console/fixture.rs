@@ -226,6 +226,7 @@ fn metric(name: &str, unit: &str, values: [f64; 2], limit: f64, state: RuleState
         needs: 1_000,
         source: Default::default(),
         note: None,
+        compared: None,
     }
 }
 
