@@ -14,6 +14,7 @@ mod exit;
 mod haproxy;
 mod history;
 mod host;
+mod judge;
 mod log;
 mod look;
 mod metrics;
@@ -88,6 +89,9 @@ enum Command {
     Watch(look::WatchArgs),
     /// Wait for a rollout's end
     Wait(wait::WaitArgs),
+    /// Judge samples again, as the engine would
+    #[command(subcommand)]
+    Judge(judge::JudgeCommand),
     /// Read the history
     #[command(subcommand_negates_reqs = true)]
     History(history::HistoryArgs),
@@ -185,6 +189,7 @@ async fn dispatch(context: Context, command: Option<Command>) -> Exit {
         Some(Command::Status(args)) => look::status(&context, args).await,
         Some(Command::Watch(args)) => look::watch(&context, args).await,
         Some(Command::Wait(args)) => wait::run(&context, args).await,
+        Some(Command::Judge(command)) => judge::run(&context, &command),
         Some(Command::History(args)) => history::run(&context, args).await,
         Some(Command::Engine(command)) => engine::run(&context, command).await,
         Some(Command::Host(args)) => host::run(&context, args).await,

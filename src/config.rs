@@ -49,6 +49,7 @@ pub use search::{LOCAL_FILE, SYSTEM_FILE, VARIABLE, paths};
 pub use system::{Home, Ownership, ownership, policy_file, runtime_dir, system_file};
 pub use world::{BalancerSettings, EnvSettings, HaproxySettings, RuntimeSettings, Shares};
 
+use crate::model::service::AnalysisSettings;
 use crate::model::{
     BalancerName, EnvName, MetricsName, Placement, RuntimeName, ServiceName, ServiceSpec,
 };
@@ -71,6 +72,28 @@ pub struct Config {
     balancers: BTreeMap<BalancerName, BalancerSettings>,
     metrics: BTreeMap<MetricsName, PrometheusSettings>,
     placements: BTreeMap<Placement, Placed>,
+    judging: Judging,
+}
+
+/// By what the judge goes where no service says otherwise: `[analysis]` and `[canary]` themselves.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judging {
+    /// What it holds against a new release.
+    pub analysis: AnalysisSettings,
+    /// Requests the new release must have answered before it may pass.
+    pub min_requests: u64,
+    /// `FILE:LINE` of a p99 limit that is written, and no default.
+    pub latency_p99_at: Option<String>,
+}
+
+impl Default for Judging {
+    fn default() -> Self {
+        Self {
+            analysis: defaults::analysis(),
+            min_requests: defaults::canary().min_requests,
+            latency_p99_at: None,
+        }
+    }
 }
 
 /// A service in an environment.
@@ -247,6 +270,11 @@ impl Config {
     /// Every source of metrics, in order.
     pub fn metrics(&self) -> impl Iterator<Item = (&MetricsName, &PrometheusSettings)> {
         self.metrics.iter()
+    }
+
+    /// By what the judge goes where no service says otherwise.
+    pub fn judging(&self) -> &Judging {
+        &self.judging
     }
 
     /// Whether any environment is protected.

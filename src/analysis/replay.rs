@@ -6,14 +6,14 @@
 mod samples;
 mod sources;
 
-pub use samples::{Point, Samples, Side};
+pub use samples::{Counts, Point, Samples, Side};
 
 use super::comparison::{Comparison, INTERVAL_MS, Slice, Work};
 use super::{Evidence, RECENT_MS, failures, is_news, is_ruled_out, judge, takes_back};
 use crate::model::Clean;
 use crate::model::service::AnalysisSettings;
 use crate::model::verdict::{Finding, RuleState, Verdict, VerdictClass};
-use samples::{Counts, Sums};
+use samples::Sums;
 
 /// By what a rollout is judged again.
 #[derive(Debug, Clone, PartialEq)]
@@ -223,24 +223,19 @@ impl Run<'_> {
         early && verdict.class == VerdictClass::Pass && is_ruled_out(verdict)
     }
 
-    /// No fail by the last point. A rule that is broken by then, but not yet for as often as it
-    /// takes, leaves the verdict open.
+    /// The last point. A rule that is broken there fails, though the engine would have waited for a
+    /// second look: whoever cut the samples there gave it none.
     fn ended(&mut self, at: usize, mut verdict: Verdict) -> Judged {
-        let decided_at_ms = match verdict.class {
-            VerdictClass::Pass => Some(self.samples.points[at].at_ms),
+        let at_ms = Some(self.samples.points[at].at_ms);
+        let class = verdict.class;
+        let decided_at_ms = match class {
+            VerdictClass::Pass => at_ms,
             VerdictClass::Fail => {
-                let text = format!(
-                    "{}; the samples end before that is confirmed",
-                    verdict.because
-                );
+                let text = format!("{}; the samples end before a second look", verdict.because);
                 verdict.because = Clean::new(&text);
-                None
+                at_ms
             }
             VerdictClass::Inconclusive | VerdictClass::NoData => None,
-        };
-        let class = match verdict.class {
-            VerdictClass::Fail => VerdictClass::Inconclusive,
-            class => class,
         };
         self.judged(class, decided_at_ms, verdict)
     }

@@ -4,7 +4,6 @@
 use super::durations;
 use super::errors::Problems;
 use super::service::ServiceText;
-use super::tree::Place;
 use crate::config::defaults;
 use crate::model::metrics::{Figure, MetricsSource};
 use crate::model::service::AnalysisSettings;
@@ -139,10 +138,7 @@ fn without_gauge(figure: Figure) -> (String, String) {
 
 /// The balancer counts between edges of its own: the limit must be one of them.
 fn p99_edge(text: &ServiceText, problems: &Problems<'_>) {
-    let places = text.analysis.latency_limits.iter().map(|(_, place)| place);
-    let place: Option<&Place> = places
-        .into_iter()
-        .find(|place| place.key.ends_with("latency_p99_ms"));
+    let place = text.analysis.latency_p99();
     if let (Some(place), Some(ms)) = (place, text.analysis.settings.latency_p99_ms)
         && !LATENCY_EDGES_MS.contains(&ms)
     {

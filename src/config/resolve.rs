@@ -18,7 +18,7 @@ use super::suggest;
 use super::takeover::{self, Kind, SHARED};
 use super::tree::{Node, Place, overlay};
 use super::world::{self, BalancerSettings, EnvSettings, RuntimeSettings, WorldText};
-use super::{Config, Placed};
+use super::{Config, Judging, Placed};
 use crate::model::metrics::MetricsSource;
 use crate::model::service::Backend;
 use crate::model::{BalancerName, EnvName, Placement, ServiceName, ServiceSpec};
@@ -46,8 +46,8 @@ pub(super) fn resolve(root: &Node, hash: &str, problems: &Problems<'_>) -> Confi
         problems,
     };
     // Once for themselves: a fault in them must show even where no service uses them.
-    strategy::canary(&table("canary"), problems);
-    strategy::analysis(&table("analysis"), problems);
+    let canary = strategy::canary(&table("canary"), problems);
+    let analysis = strategy::analysis(&table("analysis"), problems);
     takeover::blue_green(&table("blue_green"), problems);
     takeover::rolling(&table("rolling"), problems);
     takeover::recreate(&table("recreate"), problems);
@@ -92,6 +92,11 @@ pub(super) fn resolve(root: &Node, hash: &str, problems: &Problems<'_>) -> Confi
         runtimes: world.runtimes,
         balancers: world.balancers,
         metrics: world.metrics,
+        judging: Judging {
+            min_requests: canary.settings.min_requests,
+            latency_p99_at: analysis.latency_p99().map(|place| problems.line_of(place)),
+            analysis: analysis.settings,
+        },
     };
     parts::join(&mut config, &parts, problems);
     config

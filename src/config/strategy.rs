@@ -56,6 +56,14 @@ pub(super) struct AnalysisText {
     pub(super) place: Place,
 }
 
+impl AnalysisText {
+    /// Where a limit on the p99 is written.
+    pub(super) fn latency_p99(&self) -> Option<&Place> {
+        let mut places = self.latency_limits.iter().map(|(_, place)| place);
+        places.find(|place| place.key.ends_with("latency_p99_ms"))
+    }
+}
+
 /// Reads how traffic moves.
 pub(super) fn canary(node: &Node, problems: &Problems<'_>) -> CanaryText {
     let reader = Reader::new(node, &CANARY, problems);
