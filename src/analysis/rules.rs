@@ -1,4 +1,5 @@
-//! The rules of the judge, in the order of the decision tree: errors, latency, health, comparison.
+//! The rules of the judge, in the order of the decision tree: errors (and what they are
+//! compared with), latency, health.
 //!
 //! Absolute limits are fire alarms; relative ones compare with stable at the same time. A
 //! relative rule on few requests cries wolf: with identical versions at 0.2 % errors,
@@ -49,7 +50,9 @@ pub(super) fn findings(evidence: &Evidence, settings: &AnalysisSettings) -> Vec<
             .infrastructure_health
             .map(|limit| health(evidence, limit)),
     );
-    step.extend(comparison::findings(evidence, settings));
+    let errors = |row: &&Finding| row.rule.starts_with("error_ratio");
+    let at = step.iter().take_while(errors).count();
+    step.splice(at..at, comparison::findings(evidence, settings));
     step
 }
 

@@ -220,10 +220,10 @@ pub(super) fn blind(look: &Look<'_>, since_ms: u64) -> Option<Entry> {
 }
 
 fn why_inconclusive(look: &Look<'_>, verdict: &Verdict) -> HoldReason {
-    let seen = verdict
-        .findings
-        .first()
-        .map_or(0, |finding| finding.samples);
+    // A comparison is of the whole rollout, not of this step.
+    let mut rows = verdict.findings.iter();
+    let row = rows.find(|row| !row.rule.ends_with("_compared"));
+    let seen = row.map_or(0, |finding| finding.samples);
     match seen < look.place.spec.canary.min_requests {
         true => HoldReason::TooFewRequests,
         false => HoldReason::Inconclusive,

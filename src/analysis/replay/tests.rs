@@ -141,7 +141,11 @@ fn an_absolute_limit_fails_without_any_stable_sample() {
             .as_str()
             .contains("error rate 20.00 %")
     );
-    assert_eq!(judged.decided_at_ms, Some(BEGAN_MS + 10_000), "failed twice");
+    assert_eq!(
+        judged.decided_at_ms,
+        Some(BEGAN_MS + 10_000),
+        "failed twice"
+    );
 }
 
 #[test]

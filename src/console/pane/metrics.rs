@@ -146,6 +146,7 @@ fn table(
             .iter()
             .map(|row| metric(theme, &columns, row, &view.trends)),
     );
+    lines.extend(sentences(theme, view, cells));
     lines
 }
 
@@ -190,6 +191,7 @@ fn metric(theme: &Theme, columns: &Columns, row: &MetricRow, trends: &[Trend]) -
         spans.push(Span::styled(text::right(&delta(row), 10, symbols), muted));
     }
     let limit = match row.limit {
+        _ if row.compared.is_some() => evidence(row),
         Some(limit) => {
             let floor = ["health", "uptime"]
                 .iter()
@@ -219,6 +221,38 @@ fn metric(theme: &Theme, columns: &Columns, row: &MetricRow, trends: &[Trend]) -
     let (word, style) = judged(theme, row);
     spans.push(Span::styled(format!("  {word}"), style));
     Line::from(spans)
+}
+
+/// The evidence of a comparison against what is enough: `2.1/100`.
+fn evidence(row: &MetricRow) -> String {
+    let Some(compared) = &row.compared else {
+        return "-".to_owned();
+    };
+    match compared.evidence {
+        evidence if evidence >= 1e4 => format!("{evidence:.0e}/{:.0}", compared.enough),
+        evidence if evidence >= 9.95 => format!("{evidence:.0}/{:.0}", compared.enough),
+        evidence => format!("{evidence:.1}/{:.0}", compared.enough),
+    }
+}
+
+/// What comparisons say, in sentences below the table.
+fn sentences(theme: &Theme, view: &PlacementView, cells: usize) -> Vec<Line<'static>> {
+    let rows = view.metrics.iter();
+    let notes = rows.filter_map(|row| row.note.as_ref().filter(|_| is_compared(row)));
+    let lines = notes.flat_map(|note| {
+        let text = match theme.symbols.ascii {
+            true => note.as_str().replace('×', "x").replace('–', "-"),
+            false => note.as_str().to_owned(),
+        };
+        text::wrap(&text, cells)
+    });
+    let style = theme.style(Role::Muted);
+    lines.map(|line| Line::styled(line, style)).collect()
+}
+
+/// Whether a row is of a comparison, made or awaited.
+fn is_compared(row: &MetricRow) -> bool {
+    row.compared.is_some() || row.name.as_str().ends_with("compared")
 }
 
 /// Symbol, word and colour of a rule's state.
