@@ -15,6 +15,7 @@ mod explain;
 mod foretell;
 mod ready;
 mod rollout;
+mod rules;
 mod slots;
 mod timeline;
 mod traffic;

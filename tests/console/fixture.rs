@@ -201,6 +201,13 @@ pub fn soaking() -> Snapshot {
         .metrics
         .iter()
         .filter_map(|row| {
+            if row.compared.is_some() {
+                return Some(TreeRow {
+                    question: "more errors than stable?".into(),
+                    state: row.state?,
+                    value: "about 890 more requests".into(),
+                });
+            }
             Some(TreeRow {
                 question: format!("{} > {} {}?", row.name, row.limit?, row.unit).into(),
                 state: row.state?,

@@ -159,15 +159,7 @@ fn header(spot: Spot<'_>, line: &str) -> Result<Header, BadSamples> {
         let what = format!("{} columns are more than {COLUMNS_MAX}", names.len());
         return Err(spot.bad("", &what, "leave out what is not to be judged"));
     }
-    for wanted in ["time_ms", "set", "requests", "errors"] {
-        if !names.iter().any(|name| name == wanted) {
-            let mend = match line.contains(';') && !line.contains(',') {
-                true => "separate columns with commas, not semicolons",
-                false => MEND_HEADER,
-            };
-            return Err(spot.bad(wanted, "is missing", mend));
-        }
-    }
+    required(spot, &names, line)?;
     let mut edges_ms = Vec::new();
     for (at, name) in names.iter().enumerate() {
         if names[..at].contains(name) {
@@ -201,6 +193,19 @@ fn header(spot: Spot<'_>, line: &str) -> Result<Header, BadSamples> {
         edges_ms,
         gauges,
     })
+}
+
+fn required(spot: Spot<'_>, names: &[String], line: &str) -> Result<(), BadSamples> {
+    for wanted in ["time_ms", "set", "requests", "errors"] {
+        if !names.iter().any(|name| name == wanted) {
+            let mend = match line.contains(';') && !line.contains(',') {
+                true => "separate columns with commas, not semicolons",
+                false => MEND_HEADER,
+            };
+            return Err(spot.bad(wanted, "is missing", mend));
+        }
+    }
+    Ok(())
 }
 
 /// The edge that a column's name tells; `None` for every other column.
