@@ -213,7 +213,7 @@ fn rows_of_another_length_are_judged_too() {
             canary: (n >= 30)
                 .then(|| side(10 * scale, scale / 10 + u64::from(n % 10 < 2)))
                 .flatten(),
-            stable: side(90 * scale, scale / 4 + u64::from(n % 4 == 0)),
+            stable: side(90 * scale, scale / 4 + u64::from(n.is_multiple_of(4))),
         };
         let samples = Samples {
             points: (0..330).map(point).collect(),
