@@ -18,8 +18,10 @@ mod judge;
 mod log;
 mod look;
 mod metrics;
+mod pipeline;
 mod print;
 mod runbook;
+mod stage;
 mod wait;
 
 use clap::{Args, Parser, Subcommand};
@@ -92,6 +94,9 @@ enum Command {
     /// Judge samples again, as the engine would
     #[command(subcommand)]
     Judge(judge::JudgeCommand),
+    /// From a commit to production, stage by stage
+    #[command(subcommand)]
+    Pipeline(pipeline::PipelineCommand),
     /// Read the history
     #[command(subcommand_negates_reqs = true)]
     History(history::HistoryArgs),
@@ -113,6 +118,9 @@ enum Command {
     /// The service the demo steers
     #[command(hide = true)]
     DemoService(demo::ServiceArgs),
+    /// The parent of one program of a pipeline's stage
+    #[command(hide = true)]
+    StageShepherd(stage::ShepherdArgs),
 }
 
 /// Makes a panic a report that helps to mend it. The console puts a hook of its own before it,
@@ -190,6 +198,7 @@ async fn dispatch(context: Context, command: Option<Command>) -> Exit {
         Some(Command::Watch(args)) => look::watch(&context, args).await,
         Some(Command::Wait(args)) => wait::run(&context, args).await,
         Some(Command::Judge(command)) => judge::run(&context, &command),
+        Some(Command::Pipeline(command)) => pipeline::run(&context, command).await,
         Some(Command::History(args)) => history::run(&context, args).await,
         Some(Command::Engine(command)) => engine::run(&context, command).await,
         Some(Command::Host(args)) => host::run(&context, args).await,
@@ -198,6 +207,7 @@ async fn dispatch(context: Context, command: Option<Command>) -> Exit {
         Some(Command::Runbook(args)) => runbook::run(&context, &args),
         Some(Command::Haproxy(command)) => haproxy::run(&context, &command),
         Some(Command::DemoService(args)) => demo::serve(args).await,
+        Some(Command::StageShepherd(args)) => stage::shepherd(args).await,
     };
     ended.unwrap_or_else(|failure| {
         context.fail(&failure);

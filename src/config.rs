@@ -2,8 +2,8 @@
 //! line, key and mend.
 //!
 //! Files are read (`file`), parsed and merged (`tree`), read key by key (`world`, `service`,
-//! `request`, `strategy`, `takeover`, `slots`, `console`), laid over each other per service and environment
-//! (`resolve`), and judged (`relations`, `check`). Must not know any room but `model`: whether a
+//! `request`, `strategy`, `takeover`, `slots`, `console`, `pipeline`, `webhook`), laid over each other
+//! per service and environment (`resolve`), and judged (`relations`, `check`). Must not know any room but `model`: whether a
 //! balancer really is as configured is for `doctor` to say.
 
 pub mod accepted;
@@ -20,6 +20,7 @@ mod file;
 mod limits;
 pub mod metrics;
 mod parts;
+mod pipeline;
 mod policy;
 mod reader;
 mod relations;
@@ -35,6 +36,7 @@ mod suggest;
 pub mod system;
 mod takeover;
 mod tree;
+pub mod webhook;
 pub mod world;
 
 pub use console::{Attention, ConsoleSettings, KeyBinding, Toggle};
@@ -47,11 +49,14 @@ pub use roles::Access;
 pub use salvage::state_dir_as_written;
 pub use search::{LOCAL_FILE, SYSTEM_FILE, VARIABLE, paths};
 pub use system::{Home, Ownership, ownership, policy_file, runtime_dir, system_file};
+pub use webhook::{Pushed, WebhookRule, WebhookSettings, WebhookSource};
 pub use world::{BalancerSettings, EnvSettings, HaproxySettings, RuntimeSettings, Shares};
 
+use crate::model::pipeline::PipelineSpec;
 use crate::model::service::AnalysisSettings;
 use crate::model::{
-    BalancerName, EnvName, MetricsName, Placement, RuntimeName, ServiceName, ServiceSpec,
+    BalancerName, EnvName, MetricsName, PipelineName, Placement, RuntimeName, ServiceName,
+    ServiceSpec,
 };
 use errors::Problems;
 use file::Files;
@@ -73,6 +78,8 @@ pub struct Config {
     metrics: BTreeMap<MetricsName, PrometheusSettings>,
     placements: BTreeMap<Placement, Placed>,
     judging: Judging,
+    pipelines: BTreeMap<PipelineName, PipelineSpec>,
+    webhook: Option<WebhookSettings>,
 }
 
 /// By what the judge goes where no service says otherwise: `[analysis]` and `[canary]` themselves.
@@ -118,7 +125,7 @@ pub struct Loaded {
     pub written: Written,
 }
 
-/// A service that is not in an environment. The text says where it is.
+/// A service that is not in an environment, or a pipeline that is not there. The text says what is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what}; {mend}")]
 pub struct NotPlaced {
@@ -275,6 +282,31 @@ impl Config {
     /// By what the judge goes where no service says otherwise.
     pub fn judging(&self) -> &Judging {
         &self.judging
+    }
+
+    /// A pipeline, as resolved: its deploys hold their services with their parts.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn pipeline(&self, name: &PipelineName) -> Result<&PipelineSpec, NotPlaced> {
+        let found = self.pipelines.get(name);
+        found.ok_or_else(|| NotPlaced {
+            what: format!("there is no pipeline {name}"),
+            mend: match self.pipelines.is_empty() {
+                true => "add one as [pipeline.NAME] to the configuration".to_owned(),
+                false => suggest::mend(name.as_str(), self.pipelines.keys().map(|it| it.as_str())),
+            },
+        })
+    }
+
+    /// Every pipeline, in the order of their names.
+    pub fn pipelines(&self) -> impl Iterator<Item = &PipelineSpec> {
+        self.pipelines.values()
+    }
+
+    /// Where webhooks are listened for; `None`: nowhere.
+    pub fn webhook(&self) -> Option<&WebhookSettings> {
+        self.webhook.as_ref()
     }
 
     /// Whether any environment is protected.

@@ -29,6 +29,7 @@ mod everyday;
 mod evidence;
 mod instance;
 pub(crate) mod parts;
+pub mod pipeline;
 mod recreate;
 mod retire;
 mod revert;

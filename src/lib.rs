@@ -11,6 +11,7 @@
 //! | [`driver`] | the order of things: `turn` (pure) and the tasks around it |
 //! | [`history`] | the local history file, hash-chained |
 //! | [`balancer`], [`runtime`], [`metrics`], [`probe`] | adapters behind [`ports`], one file per real system |
+//! | [`pipeline`] | does the stages of pipelines, and hears webhooks |
 //! | [`secret`] | fetches what a reference to a secret leads to, when it is needed |
 //! | [`host`] | the embedded default |
 //! | [`lease`] | which engine steers a target |
@@ -39,6 +40,7 @@ pub mod lease;
 pub mod link;
 pub mod metrics;
 pub mod model;
+pub mod pipeline;
 pub mod ports;
 pub mod probe;
 pub mod runbook;

@@ -19,6 +19,8 @@ pub mod ids;
 pub mod input;
 pub mod log_address;
 pub mod metrics;
+pub mod pipeline;
+pub mod placeholder;
 mod recorded;
 pub mod role;
 pub mod secret;
@@ -35,8 +37,9 @@ pub use command::{Command, PromoteTo, Refusal, Urgency};
 pub use effect::{Action, Effect, EffectKey, ServerSetting};
 pub use entry::{Actor, Entry, Record};
 pub use ids::{
-    BalancerName, EffectId, EnvName, MetricsName, Name, NameError, Placement, ReleaseId, RequestId,
-    RolloutId, RolloutNumber, RuntimeName, Seq, ServerName, ServiceName, Version,
+    BalancerName, EffectId, EnvName, MetricsName, Name, NameError, PipelineName, Placement,
+    ReleaseId, RequestId, RolloutId, RolloutNumber, RunId, RunNumber, RuntimeName, Seq, ServerName,
+    ServiceName, StageName, Version,
 };
 pub use input::{Event, Input, Outcome};
 pub use log_address::LogAddress;

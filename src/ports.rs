@@ -7,10 +7,12 @@
 use crate::model::container::Container;
 use crate::model::effect::ServerSetting;
 use crate::model::metrics::{MetricsQuestion, MetricsReading};
+use crate::model::pipeline::{StageCall, StageResult};
 use crate::model::service::{Backend, HealthCheck, QuietSignal, SmokeTest, Workload};
 use crate::model::world::{BalancerReading, Evidence, RuntimeReading, SmokeResult};
 use crate::model::{
-    Clean, EffectId, Outcome, Placement, ReleaseId, RolloutNumber, ServerName, ServiceSpec, Stock,
+    Clean, EffectId, Outcome, Placement, ReleaseId, RolloutNumber, RunId, ServerName, ServiceSpec,
+    StageName, Stock,
 };
 use std::future::Future;
 use std::net::SocketAddr;
@@ -240,6 +242,53 @@ pub trait Metrics: Send + Sync {
         &self,
         spec: &ServiceSpec,
     ) -> impl Future<Output = Result<Vec<Clean>, ReadError>> + Send;
+}
+
+/// Something that does the stages of pipelines.
+pub trait Stages: Send + Sync {
+    /// Does one attempt of a stage, within its own time. Everything it began has ended when this
+    /// returns, and when the future is dropped. Its output is kept, bounded, for [`Stages::logs`].
+    fn run(&self, call: StageCall) -> impl Future<Output = StageResult> + Send;
+
+    /// Ends a stage that is under way, with everything it began; [`Stages::run`] returns
+    /// [`StageResult::Canceled`] then. Does nothing where none is.
+    fn cancel(&self, run: RunId, stage: &StageName);
+
+    /// The newest line of a stage's output that is not empty, while it runs.
+    fn last_line(&self, run: RunId, stage: &StageName) -> Option<Clean>;
+
+    /// Reads what an attempt wrote, from a position on; also long after it ended.
+    ///
+    /// # Errors
+    /// When nothing is kept of it.
+    fn logs(
+        &self,
+        run: RunId,
+        stage: &StageName,
+        attempt: u32,
+        from: u64,
+    ) -> impl Future<Output = Result<LogPage, ReadError>> + Send;
+}
+
+/// For an engine that has no pipelines.
+#[derive(Debug, Clone, Copy)]
+pub struct NoStages;
+
+impl Stages for NoStages {
+    async fn run(&self, _: StageCall) -> StageResult {
+        let why = "this engine does no stages".into();
+        StageResult::Failed { why }
+    }
+
+    fn cancel(&self, _: RunId, _: &StageName) {}
+
+    fn last_line(&self, _: RunId, _: &StageName) -> Option<Clean> {
+        None
+    }
+
+    async fn logs(&self, _: RunId, _: &StageName, _: u32, _: u64) -> Result<LogPage, ReadError> {
+        Err(ReadError("this engine does no stages".into()))
+    }
 }
 
 /// Our own checks of instances. Whoever stops waiting for one ends all that it began.

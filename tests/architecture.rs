@@ -17,6 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("balancer", &["model", "ports", "host::wire"]),
     ("runtime", &["model", "ports", "host::wire", "secret"]),
     ("metrics", &["model", "ports", "secret"]),
+    ("pipeline", &["model", "ports", "secret", "runtime::docker"]),
     ("secret", &["model"]),
     ("probe", &["model", "ports"]),
     ("runbook", &["model", "host::wire"]),

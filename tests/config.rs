@@ -3,6 +3,9 @@
 //! `configs/valid` must load without a word, `configs/invalid` each with exactly the text in the
 //! `.stderr` file beside it. `WHEELHOUSE_BLESS=1` writes those texts anew; read the difference.
 
+#[path = "config/pipeline.rs"]
+mod pipeline;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -160,6 +163,7 @@ fn kind_of(path: &str) -> String {
         ] => vec![kind, "*"],
         ["metrics", _, "queries"] => vec!["metrics", "*", "queries"],
         ["runtime", _, "registry", _] => vec!["runtime", "*", "registry", "*"],
+        ["pipeline", _, rest @ ..] => ["pipeline", "*"].into_iter().chain(rest.to_vec()).collect(),
         ["policy", "env", _] => vec!["policy", "env", "*"],
         other => other.to_vec(),
     };
@@ -839,6 +843,11 @@ fn any_value() -> impl Generator<Value = String> + Clone {
         Just("\"10.0.0.1:80\"".to_owned()),
         Just("\"5m\"".to_owned()),
         Just("[{ weight = 5, soak = \"1s\" }]".to_owned()),
+        Just(
+            "[{ name = \"a\", command = [\"{b.c}\"] }, { name = \"b\", deploy = \"a@dev\" }]"
+                .to_owned()
+        ),
+        Just("[{ rules = [{ branch = \"*\", pipeline = \"p\" }] }]".to_owned()),
     ]
 }
 
@@ -859,6 +868,8 @@ fn any_document() -> impl Generator<Value = String> {
         "env.prod",
         "runtime.r",
         "balancer.b",
+        "pipeline.p",
+        "webhook",
         "console",
         "keys",
     ];

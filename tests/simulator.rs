@@ -9,18 +9,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use wheelhouse::sim::{Mutation, Report, SPECS, Simulator, Violation};
 
-/// Schedules with the same seeds on every run. Seed 66400 shows a worker taken for ended by a reading
-/// that is older than its start: until that is mended, the seeds end before it.
-const FIXED: u64 = 66_000;
+/// Schedules with the same seeds on every run.
+const FIXED: u64 = 99_500;
 /// Schedules with seeds from a base that is new, and printed, on every run.
 const RANDOM: u64 = 500;
 /// Kinds of records an engine of this version makes.
 const KINDS: usize = 29;
 /// Within so many seeds each planted bug must be found.
 const PLANTED_WITHIN: u64 = 5_000;
-/// Those that these seeds do not show since there are fourteen services: three of them are pairs.
-/// They may be missed until pairs are played more often.
-const RARE: [Mutation; 1] = [Mutation::OneWaitsForTheOther];
 
 /// Says something also where the test passes; `println!` would be swallowed.
 fn tell(line: &str) {
@@ -189,7 +185,6 @@ fn every_planted_bug_is_found() {
         let found = (0..PLANTED_WITHIN).find_map(|seed| simulator.play(seed, Some(mutation)).err());
         match found {
             Some(found) => println!("{mutation:?}: seed {}: {}", found.seed, found.what),
-            None if RARE.contains(&mutation) => tell(&format!("{mutation:?} was not found")),
             None => missed.push(mutation),
         }
     }

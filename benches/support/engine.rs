@@ -294,6 +294,7 @@ impl<B: Balancer + 'static> Peers for World<B> {
     type Balancer = B;
     type Runtime = MadeUp;
     type Metrics = Prometheus;
+    type Stages = wheelhouse::ports::NoStages;
     type Probe = AlwaysWell;
 
     fn balancer(&self, _: &Placement, _: &BalancerName) -> Option<&B> {
@@ -306,6 +307,10 @@ impl<B: Balancer + 'static> Peers for World<B> {
 
     fn metrics(&self, _: &MetricsName) -> Option<&Prometheus> {
         None
+    }
+
+    fn stages(&self) -> &wheelhouse::ports::NoStages {
+        &wheelhouse::ports::NoStages
     }
 
     fn probe(&self) -> &AlwaysWell {

@@ -83,7 +83,11 @@ impl Patience {
 fn begun(answer: &Answer) -> Option<RolloutNumber> {
     match answer {
         Answer::Accepted { number, .. } | Answer::Begun { number } => Some(*number),
-        Answer::Already { .. } | Answer::Unrecorded { .. } | Answer::Refused(_) => None,
+        Answer::Already { .. }
+        | Answer::Run { .. }
+        | Answer::RunBegun { .. }
+        | Answer::Unrecorded { .. }
+        | Answer::Refused(_) => None,
     }
 }
 
@@ -291,7 +295,7 @@ fn confirm(place: &Place, verb: &str, tier: Tier) -> Result<(), Failure> {
     }
 }
 
-fn answered(context: &Context, answer: &Answer) -> Ended {
+pub(super) fn answered(context: &Context, answer: &Answer) -> Ended {
     if context.json {
         print::json(answer);
     }
@@ -312,6 +316,18 @@ fn answered(context: &Context, answer: &Answer) -> Ended {
         Answer::Begun { number } => {
             if !context.json {
                 print::line(&format!("{number} was begun by this request already"));
+            }
+            Ok(Exit::Done)
+        }
+        Answer::Run { run, .. } => {
+            if !context.json {
+                print::line(&format!("{run} accepted"));
+            }
+            Ok(Exit::Done)
+        }
+        Answer::RunBegun { run } => {
+            if !context.json {
+                print::line(&format!("{run} was begun by this request already"));
             }
             Ok(Exit::Done)
         }

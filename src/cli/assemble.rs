@@ -1,6 +1,7 @@
 //! Puts an engine together: configuration → adapters, history, driver, socket.
 
 mod leases;
+mod pipeline;
 pub(super) mod reload;
 mod side;
 
@@ -23,6 +24,7 @@ use crate::model::service::ServiceSpec;
 use crate::model::{
     BalancerName, Clean, Effect, LogAddress, MetricsName, Placement, RuntimeName, State,
 };
+use crate::pipeline::LocalStages;
 use crate::probe::InstanceProbe;
 use crate::runtime::Runtime;
 use crate::runtime::docker::DockerRuntime;
@@ -45,6 +47,7 @@ pub(super) struct World {
     logs: Arc<BTreeMap<LogAddress, Weak<HttpLog>>>,
     metrics: Arc<BTreeMap<MetricsName, Arc<Prometheus>>>,
     probe: Arc<InstanceProbe>,
+    stages: LocalStages,
     leases: Arc<Leases>,
     /// What they were made of.
     config: Arc<Config>,
@@ -55,6 +58,7 @@ impl Peers for World {
     type Runtime = Runtime;
     type Metrics = Prometheus;
     type Probe = InstanceProbe;
+    type Stages = LocalStages;
 
     fn balancer(&self, placement: &Placement, name: &BalancerName) -> Option<&Balancer> {
         let key = (placement.clone(), name.clone());
@@ -75,6 +79,10 @@ impl Peers for World {
 
     fn probe(&self) -> &InstanceProbe {
         &self.probe
+    }
+
+    fn stages(&self) -> &LocalStages {
+        &self.stages
     }
 
     async fn permit(&self, effect: &Effect) -> Result<(), Clean> {
@@ -152,6 +160,11 @@ impl World {
             balancers: Arc::new(balancers),
             logs: Arc::new(logs),
             probe: Arc::new(InstanceProbe::new()),
+            stages: old.map_or_else(
+                || pipeline::stages(config, state_dir),
+                // Stages under way must be found again, to be ended.
+                |old| old.stages.clone(),
+            ),
             leases: Arc::new(leases),
             config: Arc::new(config.clone()),
         })

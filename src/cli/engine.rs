@@ -97,6 +97,8 @@ async fn drive(context: &Context) -> Ended {
     let found =
         super::metrics::publish_targets(loaded.config.clone(), side.snapshot(), shutdown.clone());
     let found = tokio::spawn(found);
+    let cleared = tokio::spawn(side.clone().clear_up(shutdown.clone()));
+    let heard = tokio::spawn(side.clone().hear_webhooks(shutdown.clone()));
     // Whoever is told that it is ready may end it at once, in good order.
     let mut ends = std::pin::pin!(told_to_end());
     if let Poll::Ready(told) = futures::poll!(&mut ends) {
@@ -128,6 +130,7 @@ async fn drive(context: &Context) -> Ended {
     };
     side.release_leases().await;
     let beside = runbooks.await.and(found.await);
+    let beside = beside.and(cleared.await).and(heard.await);
     match (doors.await, beside, driven) {
         (Ok(()), Ok(()), Ok(())) if !is_own_end => Ok(Exit::Done),
         _ => Err(Failure::new(

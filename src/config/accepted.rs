@@ -25,6 +25,8 @@ pub const ROOT: Accepted = Accepted {
         "rolling",
         "recreate",
         "analysis",
+        "pipeline",
+        "webhook",
         "roles",
         "policy",
         "console",
@@ -292,6 +294,76 @@ pub const QUERIES: Accepted = Accepted {
     ],
 };
 
+/// A pipeline.
+pub const PIPELINE: Accepted = Accepted {
+    table: "pipeline.*",
+    keys: &["repository", "branch", "at_once", "when_busy", "stage"],
+};
+
+/// A stage of a pipeline.
+pub const STAGE: Accepted = Accepted {
+    table: "pipeline.*.stage",
+    keys: &[
+        "name",
+        "needs",
+        "command",
+        "image",
+        "directory",
+        "env",
+        "secrets",
+        "build",
+        "push",
+        "external",
+        "deploy",
+        "version",
+        "digest",
+        "confirm",
+        "timeout",
+        "retries",
+        "backoff",
+        "rerun",
+        "when",
+    ],
+};
+
+/// When a stage is done.
+pub const WHEN: Accepted = Accepted {
+    table: "pipeline.*.stage.when",
+    keys: &["branch", "environment"],
+};
+
+/// An image that a stage builds.
+pub const BUILD: Accepted = Accepted {
+    table: "pipeline.*.stage.build",
+    keys: &["image", "context", "dockerfile", "arguments"],
+};
+
+/// Whose word a stage waits for.
+pub const EXTERNAL: Accepted = Accepted {
+    table: "pipeline.*.stage.external",
+    keys: &[
+        "provider", "url", "project", "contexts", "token", "interval",
+    ],
+};
+
+/// Where others may ask for runs.
+pub const WEBHOOK: Accepted = Accepted {
+    table: "webhook",
+    keys: &["listen", "exposed", "source"],
+};
+
+/// One repository that may ask.
+pub const SOURCE: Accepted = Accepted {
+    table: "webhook.source",
+    keys: &["provider", "secret", "repository", "rules"],
+};
+
+/// What is begun for what was pushed.
+pub const RULE: Accepted = Accepted {
+    table: "webhook.source.rules",
+    keys: &["branch", "tag", "pipeline", "environment"],
+};
+
 /// Who may use a system engine.
 pub const ROLES: Accepted = Accepted {
     table: "roles",
@@ -361,6 +433,14 @@ pub const TABLES: &[&Accepted] = &[
     &BALANCER_HAPROXY,
     &METRICS,
     &QUERIES,
+    &PIPELINE,
+    &STAGE,
+    &WHEN,
+    &BUILD,
+    &EXTERNAL,
+    &WEBHOOK,
+    &SOURCE,
+    &RULE,
     &ROLES,
     &GRANT,
     &POLICY,

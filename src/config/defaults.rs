@@ -1,6 +1,7 @@
 //! What holds where nothing is written. `config.example.toml` documents each of these, and a test
 //! holds the two equal.
 
+use crate::model::pipeline::{Rerun, StageSpec, StageWork, When};
 use crate::model::service::{
     AnalysisSettings, CanarySettings, CheckKind, ComparisonSettings, HealthCheck, HttpCheck, Step,
 };
@@ -50,6 +51,52 @@ pub const WINDOW_MS: u64 = 60_000;
 
 /// Scrapes that a window and a soak must span.
 pub const SCRAPES_MIN: u64 = 4;
+
+/// The branch of a pipeline that names none.
+pub const BRANCH: &str = "main";
+
+/// For one attempt of a command, a build or a push.
+pub const STAGE_TIMEOUT_MS: u64 = 30 * 60_000;
+
+/// For what another pipeline is given to judge a commit.
+pub const EXTERNAL_TIMEOUT_MS: u64 = 60 * 60_000;
+
+/// For a stage's rollout to begin.
+pub const DEPLOY_TIMEOUT_MS: u64 = 10 * 60_000;
+
+/// Before the first further attempt of a stage.
+pub const STAGE_BACKOFF_MS: u64 = 5_000;
+
+/// Between two questions about a commit.
+pub const EXTERNAL_INTERVAL_MS: u64 = 15_000;
+
+/// What a deploy stage calls the version.
+pub const STAGE_VERSION: &str = "{short}";
+
+/// The context of a build, below the work tree.
+pub const BUILD_CONTEXT: &str = ".";
+/// The Dockerfile of a build, below its context.
+pub const DOCKERFILE: &str = "Dockerfile";
+
+/// The stage that every pipeline begins with. A fetch over a network fails now and then, and does
+/// no harm twice.
+pub fn checkout() -> StageSpec {
+    StageSpec {
+        name: CHECKOUT
+            .parse()
+            .expect("invariant: the checkout's name is one"),
+        needs: Vec::new(),
+        work: StageWork::Checkout,
+        when: When::default(),
+        timeout_ms: 10 * 60_000,
+        retries: 2,
+        backoff_ms: 2_000,
+        rerun: Rerun::Safe,
+    }
+}
+
+/// The name of the stage that every pipeline begins with.
+pub const CHECKOUT: &str = "checkout";
 
 /// How traffic moves.
 pub fn canary() -> CanarySettings {

@@ -1,16 +1,20 @@
 //! What changed between two readings of a configuration, key by key as written.
 //!
 //! Values that may be secret are compared but never shown: environment variables, request headers,
-//! addresses with a password in them, and keys that say so by name.
+//! addresses with a password in them, and keys that say so by name. What has a name within a list,
+//! such as a stage, is told by it: one more before it changes nothing of it.
 
 use super::errors::quoted;
 use super::tree::{Node, Value};
 use crate::model::Clean;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Tables whose values are nobody's business.
-const SECRET_TABLES: [&str; 2] = ["variables", "headers"];
+const SECRET_TABLES: [&str; 3] = ["variables", "headers", "arguments"];
+
+/// The same within an item of a list: a stage's variables. Elsewhere `env` holds environments.
+const SECRET_OF_ITEM: &str = "env";
 
 /// Words in a key that make its value a secret.
 const SECRET_WORDS: [&str; 4] = ["secret", "password", "token", "credential"];
@@ -41,13 +45,13 @@ impl Text {
 impl Written {
     pub(super) fn of(root: &Node) -> Self {
         let mut all = BTreeMap::new();
-        walk(root, false, &mut all);
+        walk(root, At::default(), &mut all);
         Self(all)
     }
 
     /// The lines that lead from this to another: `key: old → new`, in the order of the keys.
     pub fn difference(&self, new: &Self) -> Vec<Clean> {
-        let keys: std::collections::BTreeSet<_> = self.0.keys().chain(new.0.keys()).collect();
+        let keys: BTreeSet<_> = self.0.keys().chain(new.0.keys()).collect();
         keys.into_iter()
             .filter_map(|key| {
                 let (old, new) = (self.0.get(key), new.0.get(key));
@@ -59,26 +63,106 @@ impl Written {
     }
 }
 
-fn walk(node: &Node, secret: bool, all: &mut BTreeMap<String, Text>) {
+/// How what is below a place is told.
+#[derive(Clone, Copy, Default)]
+struct At<'a> {
+    /// Whether it is nobody's business.
+    hidden: bool,
+    /// Within an item of a list: the item's key as written, and as it is told.
+    item: Option<(&'a str, &'a str)>,
+}
+
+impl At<'_> {
+    fn hides(self, key: &str) -> bool {
+        let lower = key.to_lowercase();
+        self.hidden
+            || SECRET_TABLES.contains(&key)
+            || (self.item.is_some() && key == SECRET_OF_ITEM)
+            || SECRET_WORDS.iter().any(|word| lower.contains(word))
+    }
+
+    /// The key of a value, with its item's name in place of its number.
+    fn told(self, key: &str) -> String {
+        let rest = self.item.and_then(|(written, told)| {
+            let rest = key.strip_prefix(written)?;
+            Some(format!("{told}{rest}"))
+        });
+        rest.unwrap_or_else(|| key.to_owned())
+    }
+}
+
+fn walk(node: &Node, at: At<'_>, all: &mut BTreeMap<String, Text>) {
     match &node.value {
         Value::Table(table) => {
             for (key, member) in table {
-                let lower = key.to_lowercase();
-                let names_one = SECRET_TABLES.contains(&key.as_str())
-                    || SECRET_WORDS.iter().any(|word| lower.contains(word));
-                walk(&member.node, secret || names_one, all);
+                let hidden = at.hides(key);
+                walk(&member.node, At { hidden, ..at }, all);
             }
+        }
+        Value::List(list) if !at.hidden && is_told_by_item(list) => {
+            items(node, list, at, all);
         }
         _ => {
             let text = words(node);
-            let hidden = secret || has_password(&text);
+            let hidden = at.hidden || has_password(&text);
             let text = match hidden {
                 true => Text::Hidden(Sha256::digest(text.as_bytes()).into()),
                 false => Text::Shown(shortened(&text)),
             };
-            all.insert(node.place.key.to_string(), text);
+            all.insert(at.told(&node.place.key), text);
         }
     }
+}
+
+/// Each item for itself, and their order where they have names.
+fn items(node: &Node, list: &[Node], at: At<'_>, all: &mut BTreeMap<String, Text>) {
+    let key = at.told(&node.place.key);
+    let names = names(list);
+    for (index, item) in list.iter().enumerate() {
+        let told = match &names {
+            Some(names) => format!("{key}[{}]", Clean::line(names[index], NAME_MAX)),
+            None => format!("{key}[{index}]"),
+        };
+        let item_at = At {
+            item: Some((&item.place.key, &told)),
+            ..at
+        };
+        walk(item, item_at, all);
+    }
+    if let Some(names) = names {
+        let names: Vec<_> = names.into_iter().map(quoted).collect();
+        let order = shortened(&format!("[{}]", names.join(", ")));
+        all.insert(key, Text::Shown(order));
+    }
+}
+
+/// Longest name told, in characters.
+const NAME_MAX: usize = 64;
+
+/// Whether a list is told item by item: its items have names, or hold what must not be shown.
+fn is_told_by_item(list: &[Node]) -> bool {
+    let secret = |item: &Node| {
+        let item_at = At {
+            hidden: false,
+            item: Some(("", "")),
+        };
+        item.table()
+            .is_some_and(|table| table.keys().any(|key| item_at.hides(key)))
+    };
+    names(list).is_some() || list.iter().any(secret)
+}
+
+/// The names of a list's items, where each has one of its own.
+fn names(list: &[Node]) -> Option<Vec<&str>> {
+    let names = list
+        .iter()
+        .filter_map(|item| match &item.get("name")?.value {
+            Value::Text(text) => Some(text.as_str()),
+            _ => None,
+        });
+    let names: Vec<&str> = names.collect();
+    let unique: BTreeSet<&str> = names.iter().copied().collect();
+    (!list.is_empty() && unique.len() == list.len()).then_some(names)
 }
 
 /// Whether an address carries a user's name, and with it most likely a password.

@@ -8,6 +8,7 @@ use super::defaults;
 use super::errors::{Problems, quoted};
 use super::limits::{self, Supply};
 use super::parts;
+use super::pipeline::{self, Ground};
 use super::policy::{self, Policy};
 use super::reader::{Located, Reader, parsed};
 use super::relations;
@@ -17,12 +18,14 @@ use super::strategy;
 use super::suggest;
 use super::takeover::{self, Kind, SHARED};
 use super::tree::{Node, Place, overlay};
+use super::webhook;
 use super::world::{self, BalancerSettings, EnvSettings, RuntimeSettings, WorldText};
 use super::{Config, Judging, Placed};
 use crate::model::metrics::MetricsSource;
 use crate::model::service::Backend;
 use crate::model::{BalancerName, EnvName, Placement, ServiceName, ServiceSpec};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 /// Entries of a service that an override replaces whole: half a list of servers, or of
 /// slots, is none.
@@ -97,9 +100,35 @@ pub(super) fn resolve(root: &Node, hash: &str, problems: &Problems<'_>) -> Confi
             latency_p99_at: analysis.latency_p99().map(|place| problems.line_of(place)),
             analysis: analysis.settings,
         },
+        pipelines: BTreeMap::new(),
+        webhook: None,
     };
     parts::join(&mut config, &parts, problems);
-    config
+    let ground = Ground {
+        root,
+        placements: &config.placements,
+        environments: &config.environments,
+        problems,
+    };
+    let pipelines = pipeline::read(&ground);
+    let webhook = webhook::read(&ground, &pipelines, &listeners(&config));
+    Config {
+        pipelines,
+        webhook,
+        ..config
+    }
+}
+
+/// Addresses that are taken already, and by what.
+fn listeners(config: &Config) -> Vec<(SocketAddr, String)> {
+    let services = config.placements.values().flat_map(|placed| {
+        let servers = placed.spec.servers.iter().map(|server| server.address);
+        let all = placed.listen.into_iter().chain(servers);
+        all.map(|address| (address, placed.spec.placement.to_string()))
+    });
+    let metrics = config.metrics.iter();
+    let metrics = metrics.filter_map(|(name, it)| Some((it.http_sd?, format!("metrics {name}"))));
+    services.chain(metrics).collect()
 }
 
 /// What all services share.

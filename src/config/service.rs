@@ -143,8 +143,8 @@ fn has_traffic(reader: &Reader<'_>) -> Located<bool> {
     })
 }
 
-/// Where the embedded proxy listens: a port on this machine only, or a full address.
-fn listen(node: &Node, problems: &Problems<'_>) -> Option<Located<SocketAddr>> {
+/// Where something listens: a port on this machine only, or a full address.
+pub(super) fn listen(node: &Node, problems: &Problems<'_>) -> Option<Located<SocketAddr>> {
     if matches!(node.value, Value::Integer(_)) {
         let port: Located<u16> = integer(node, 1..=65_535, problems)?;
         return Some(Located {

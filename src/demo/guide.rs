@@ -394,6 +394,7 @@ mod tests {
                     .into_iter()
                     .chain([service("stock", second)])
                     .collect(),
+                runs: Vec::new(),
             };
             line(&snapshot).expect("a line")
         };

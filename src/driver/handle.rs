@@ -21,6 +21,7 @@ pub(super) enum Message {
         answer: oneshot::Sender<Answer>,
     },
     Preview {
+        placement: Placement,
         by: Actor,
         command: Command,
         to_the_end: bool,
@@ -100,12 +101,14 @@ impl EngineHandle {
     /// [`Closed`] when the engine ended.
     pub async fn preview(
         &self,
+        placement: Placement,
         by: Actor,
         command: Command,
         to_the_end: bool,
     ) -> Result<Preview, Closed> {
         let (answer, answered) = oneshot::channel();
         let message = Message::Preview {
+            placement,
             by,
             command,
             to_the_end,

@@ -13,8 +13,8 @@ use crate::model::command::{Answer, Command};
 use crate::model::effect::EffectKey;
 use crate::model::input::{Asked, Denied, EngineInfo, Fact, Settled};
 use crate::model::{
-    Action, Actor, Clean, Effect, EffectId, Entry, Event, Input, Outcome, Record, ReleaseId,
-    RolloutId, State,
+    Action, Actor, Clean, Effect, EffectId, Entry, Event, Input, Outcome, Placement, Record,
+    ReleaseId, RolloutId, State,
 };
 use crate::view::snapshot::{Attached, EngineView, ReadOnly, Snapshot, TimelineRow};
 use crate::view::{self, About, Asking, Preview};
@@ -124,6 +124,7 @@ impl<P: Peers> Shell<P> {
                 timeline: Vec::new(),
             },
             placements: Vec::new(),
+            runs: Vec::new(),
         };
         let (publish, snapshots) = watch::channel(Arc::new(blank));
         let (states, state_receiver) = watch::channel(Arc::new(options.state.clone()));
@@ -247,12 +248,13 @@ impl<P: Peers> Shell<P> {
                 self.feed(Event::Command(asked));
             }
             Message::Preview {
+                placement,
                 by,
                 command,
                 to_the_end,
                 answer,
             } => {
-                let preview = self.preview(by, command, to_the_end);
+                let preview = self.preview(placement, by, command, to_the_end);
                 if answer.send(preview).is_err() {
                     tracing::debug!("nobody waits for a preview any more");
                 }
@@ -301,13 +303,18 @@ impl<P: Peers> Shell<P> {
         self.requests
     }
 
-    fn preview(&mut self, by: Actor, command: Command, to_the_end: bool) -> Preview {
-        let about = self
-            .configured
-            .iter()
-            .find(|about| about.placement == *command.placement());
+    fn preview(
+        &mut self,
+        placement: Placement,
+        by: Actor,
+        command: Command,
+        to_the_end: bool,
+    ) -> Preview {
+        let configured = &mut self.configured.iter();
+        let about = configured.find(|about| about.placement == placement);
         let protected = about.is_none_or(|about| about.protected);
         let asking = Asking {
+            placement,
             asked: asked(0, by, command),
             protected,
             to_the_end,
@@ -389,11 +396,37 @@ impl<P: Peers> Shell<P> {
         if effect.is_write() {
             tracing::debug!(ticket, "{}", view::effect_text(&effect));
         }
-        let peers = Arc::clone(&self.peers);
-        let job_key = key.clone();
-        let job = async move { work::perform(&*peers, ticket, job_key, effect).await };
-        let task = self.work.spawn(job).id();
+        let task = match effect {
+            Effect::AskDeploy {
+                id, by, command, ..
+            } => self.ask_deploy(ticket, key.clone(), id, by, *command),
+            effect => {
+                let peers = Arc::clone(&self.peers);
+                let key = key.clone();
+                let job = async move { work::perform(&*peers, ticket, key, effect).await };
+                self.work.spawn(job).id()
+            }
+        };
         self.flights.insert(task, (ticket, key, id));
+    }
+
+    /// Asks this very loop for the rollout that a stage is, as a console would.
+    fn ask_deploy(
+        &mut self,
+        ticket: u64,
+        key: EffectKey,
+        id: EffectId,
+        by: Actor,
+        command: Command,
+    ) -> Id {
+        let (answer, answered) = oneshot::channel();
+        let task = self.work.spawn(work::deployed(ticket, key, id, answered));
+        self.look_or_take(Message::Command {
+            by,
+            command,
+            answer,
+        });
+        task.id()
     }
 
     fn append(&mut self, records: Vec<Record>) {

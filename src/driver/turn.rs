@@ -167,12 +167,12 @@ fn see_settled(core: &mut Core, mut settled: Settled, now_ms: u64) {
     if is_old || is_overtaken(&core.world, flight, &settled) {
         settled.seen = None;
     }
+    let began_ms = flight.began_ms;
     core.in_flight.remove(&settled.key);
     if settled.id.is_some() && settled.outcome != Outcome::Applied {
         core.resting.insert(settled.key.clone(), now_ms + REST_MS);
     }
-    let event = Event::Settled(settled);
-    engine::observe(&mut core.world, &Input { now_ms, event });
+    engine::observe::settled(&mut core.world, &settled, began_ms, now_ms);
 }
 
 /// Starts and stops of several instances read the same runtime side by side, and their answers
@@ -270,8 +270,10 @@ fn carry_out(core: &mut Core, asked: Asked, out: &mut Vec<Action>) {
 }
 
 fn refuse(core: &mut Core, asked: Asked, refusal: Refusal, out: &mut Vec<Action>) {
-    let (placement, verb) = (asked.command.placement(), asked.command.verb());
-    let entry = engine::refusal_entry(&core.state, core.now_ms(), placement, verb, &refusal);
+    let verb = asked.command.verb();
+    let entry = asked.command.placement().and_then(|placement| {
+        engine::refusal_entry(&core.state, core.now_ms(), placement, verb, &refusal)
+    });
     append(
         core,
         asked.by.clone(),

@@ -1,22 +1,25 @@
 //! Effects → calls to adapters, each within its deadline, each with an outcome.
 
-use crate::model::effect::EffectKey;
+use crate::model::command::Answer;
+use crate::model::effect::{ASK_DEPLOY_MS, EffectKey};
 use crate::model::input::{Event, Inspection, Observation, RuntimeInspection, Settled};
 use crate::model::metrics::MetricsReading;
 use crate::model::service::{Server, SmokeTest, Workload};
 use crate::model::world::{BalancerReading, RuntimeReading, SmokeReport, SmokeResult};
 use crate::model::{
-    BalancerName, Clean, Effect, MetricsName, Outcome, Placement, ReleaseId, RuntimeName,
+    BalancerName, Clean, Effect, EffectId, MetricsName, Outcome, Placement, ReleaseId, RuntimeName,
     ServerName, ServiceSpec, Stock, Version,
 };
 use crate::ports::{
-    Balancer, Metrics, NOTE, Probe, Quiet, ReadError, Runtime, RuntimeLook, Start, Stop, Written,
+    Balancer, Metrics, NOTE, Probe, Quiet, ReadError, Runtime, RuntimeLook, Stages, Start, Stop,
+    Written,
 };
 use crate::view::words;
 use futures::future::join_all;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 /// Everything the engine can reach.
@@ -29,6 +32,8 @@ pub trait Peers: Send + Sync + 'static {
     type Metrics: Metrics;
     /// What its probes are.
     type Probe: Probe;
+    /// What does the stages of its pipelines.
+    type Stages: Stages;
 
     /// The balancer in front of a placement.
     fn balancer(&self, placement: &Placement, name: &BalancerName) -> Option<&Self::Balancer>;
@@ -42,6 +47,8 @@ pub trait Peers: Send + Sync + 'static {
     fn metrics(&self, name: &MetricsName) -> Option<&Self::Metrics>;
     /// The probe.
     fn probe(&self) -> &Self::Probe;
+    /// What does the stages of pipelines.
+    fn stages(&self) -> &Self::Stages;
 
     /// Whether a write may be carried out at this moment; asked before each one, so that an engine
     /// that lost its right while it stood still does nothing. Must answer soon, and must not stop
@@ -190,6 +197,33 @@ pub(super) async fn perform<P: Peers>(
     }
 }
 
+/// Waits for the answer to a stage's deploy. Without one it is asked again: it begins only once.
+pub(super) async fn deployed(
+    ticket: u64,
+    key: EffectKey,
+    id: EffectId,
+    answered: oneshot::Receiver<Answer>,
+) -> Settled {
+    let limit = Duration::from_millis(ASK_DEPLOY_MS);
+    let (outcome, seen) = match tokio::time::timeout(limit, answered).await {
+        Ok(Ok(answer)) => {
+            let answer = Box::new(answer);
+            (Outcome::Applied, Some(Observation::Deploy { id, answer }))
+        }
+        _ => {
+            let why = "the deploy was not answered in time".into();
+            (Outcome::Unknown { why }, None)
+        }
+    };
+    Settled {
+        ticket,
+        key,
+        id: Some(id),
+        outcome,
+        seen,
+    }
+}
+
 type Ended = (Outcome, Option<Observation>);
 
 async fn call<P: Peers>(peers: &P, effect: &Effect) -> Ended {
@@ -281,7 +315,19 @@ async fn call<P: Peers>(peers: &P, effect: &Effect) -> Ended {
             (Outcome::Applied, Some(seen))
         }
         Effect::ReadStock { .. } => stock(peers, effect).await,
-        Effect::WakeAt { .. } => (Outcome::Applied, None),
+        Effect::RunStage { id, call } => {
+            let result = peers.stages().run((**call).clone()).await;
+            (
+                Outcome::Applied,
+                Some(Observation::Stage { id: *id, result }),
+            )
+        }
+        Effect::CancelStage { run_id, stage, .. } => {
+            peers.stages().cancel(*run_id, stage);
+            (Outcome::Applied, None)
+        }
+        // The shell asks its own loop.
+        Effect::AskDeploy { .. } | Effect::WakeAt { .. } => (Outcome::Applied, None),
     }
 }
 

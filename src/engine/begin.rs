@@ -8,6 +8,7 @@ use super::command::{Decision, impossible};
 use super::look::Look;
 use super::{capacity, parts, shares, slots};
 use crate::model::command::Refusal;
+use crate::model::container::Container;
 use crate::model::input::Asked;
 use crate::model::service::{Release, ServiceSpec, Workload};
 use crate::model::strategy::{Rolling, Slots, Strategy};
@@ -208,8 +209,24 @@ fn pinned(spec: &ServiceSpec, version: &Version, world: &World) -> Result<Worklo
             unlike.reference(),
         )));
     }
+    check_proven(wanted, &container)?;
     workload.container = Some(Box::new(container));
     Ok(workload)
+}
+
+/// Where it was said what the image must be, its name still stands for that: what was proven
+/// elsewhere is what is deployed, and a tag that moved stops here.
+fn check_proven(wanted: &Container, found: &Container) -> Result<(), Refusal> {
+    if wanted.pin.is_none() || wanted.pin == found.pin {
+        return Ok(());
+    }
+    Err(impossible(format!(
+        "{} is not what was proven: that is {}, but the tag stands for {} now; push it under a tag \
+         that nobody moves",
+        wanted.image,
+        wanted.reference(),
+        found.reference(),
+    )))
 }
 
 /// Servers in use may not vanish from the configuration or move under a running instance.

@@ -1,7 +1,7 @@
 //! What people ask for → entries, or a refusal.
 
 use super::look::{Health, Look};
-use super::{begin, blue_green, everyday, evolve, parts, revert, rolling, shares, steps};
+use super::{begin, blue_green, everyday, evolve, parts, pipeline, revert, rolling, shares, steps};
 use crate::model::command::{Command, PromoteTo, Refusal};
 use crate::model::entry::{Shares, WeightReason};
 use crate::model::input::Asked;
@@ -83,6 +83,7 @@ pub(super) fn decide(state: &State, world: &World, asked: &Asked) -> Decision {
         Command::Undrain { placement, server } => {
             everyday::undrain(state, world, placement, server)
         }
+        Command::Pipeline(command) => pipeline::decide(state, asked, command),
         Command::Note { placement, text } => Ok(vec![Entry::Noted {
             placement: placement.clone(),
             text: text.clone(),

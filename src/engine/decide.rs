@@ -2,8 +2,8 @@
 
 use super::look::Look;
 use super::{
-    blue_green, canary, command, evidence, instance, parts, recreate, retire, revert, rollback,
-    rolling, size, traffic,
+    blue_green, canary, command, evidence, instance, parts, pipeline, recreate, retire, revert,
+    rollback, rolling, size, traffic,
 };
 use crate::model::state::Phase;
 use crate::model::{Entry, Event, Input, Placement, Refusal, RolloutKind, State, Strategy, World};
@@ -40,14 +40,13 @@ fn refuse_newer(input: &Input) -> Result<Vec<Entry>, Refusal> {
     }
 }
 
-/// What moves by itself, over all placements.
+/// What moves by itself, over all placements and pipelines.
 fn progress(state: &State, world: &World) -> Vec<Entry> {
-    state
-        .placements
-        .keys()
-        .filter_map(|placement| Look::at(state, world, placement))
-        .flat_map(|look| one(&look))
-        .collect()
+    let placements = state.placements.keys();
+    let looks = placements.filter_map(|placement| Look::at(state, world, placement));
+    let mut entries: Vec<_> = looks.flat_map(|look| one(&look)).collect();
+    entries.extend(pipeline::progress(state, world));
+    entries
 }
 
 /// The first group of entries that is due; the rest is decided once these are folded.

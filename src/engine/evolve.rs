@@ -1,5 +1,7 @@
 //! Records → [`State`]. Total: every record of every version folds, and nothing is judged here.
 
+mod pipeline;
+
 use crate::model::entry::WeightReason;
 use crate::model::service::{Release, ServiceSpec};
 use crate::model::state::{
@@ -58,6 +60,7 @@ pub fn evolve(state: &mut State, record: &Record) {
         }
         Entry::Unknown => state.newer = true,
         Entry::HistoryGap { .. } => {}
+        entry if entry.run().is_some() => pipeline::fold(&mut state.pipelines, record),
         entry => {
             let place = entry
                 .placement()

@@ -151,6 +151,17 @@ impl<'a> Look<'a> {
         Some(view.reading.instances.get(server))
     }
 
+    /// The same by a reading that was begun at a time or later: one that was under way then may be
+    /// older than what it is asked about.
+    pub fn instance_since(
+        &self,
+        server: &ServerName,
+        since_ms: u64,
+    ) -> Option<Option<&'a InstanceView>> {
+        let began_ms = self.runtime(server)?.began_ms?;
+        self.instance(server).filter(|_| began_ms >= since_ms)
+    }
+
     /// Whether the host of an instance is lost rather than the instance: its runtime cannot be
     /// read, and nothing verified is seen healthy there.
     pub fn host_is_lost(&self, server: &ServerName) -> bool {

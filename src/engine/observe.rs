@@ -1,17 +1,20 @@
 //! What was seen → [`World`], in bounded windows.
 
+use crate::model::command::Answer;
 use crate::model::effect::{Effect, EffectKey};
 use crate::model::input::{Inspection, Observation, RuntimeInspection, Settled};
 use crate::model::metrics::MetricsReading;
+use crate::model::pipeline::StageResult;
 use crate::model::world::{
     BalancerReading, BalancerView, Evidence, EvidenceView, PlacementWorld, ProbeLog,
-    RuntimeReading, Sample, ServerView, Unjudged, UsageSample,
+    RuntimeReading, Sample, ServerView, StageView, Unjudged, UsageSample,
 };
 use crate::model::{
-    BalancerName, Clean, Event, Input, MetricsName, Outcome, Placement, ReleaseId, RuntimeName,
-    ServerName, World,
+    BalancerName, Clean, EffectId, Event, Input, MetricsName, Outcome, Placement, ReleaseId,
+    RunNumber, RuntimeName, ServerName, StageName, World,
 };
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::RangeInclusive;
 
 /// Samples kept per server; at about one a second, a quarter of an hour.
 const SAMPLES_MAX: usize = 900;
@@ -26,13 +29,15 @@ const PROBES_MAX: usize = 128;
 /// more.
 const READINGS_MAX: usize = 128;
 
+/// Attempts of stages kept; far fewer are under way at once.
+const STAGES_MAX: usize = 512;
+
 /// Takes in what an input shows. Time only moves forward.
 pub fn observe(world: &mut World, input: &Input) {
     world.now_ms = world.now_ms.max(input.now_ms);
     let now_ms = world.now_ms;
     match &input.event {
         Event::Started(_) => world.since_ms = now_ms,
-        Event::Settled(settled) => settle(world, settled, now_ms),
         Event::Inspected(inspection) => look_over(world, inspection),
         Event::RuntimeInspected(inspection) => look_over_runtime(world, inspection),
         Event::RuntimeHinted { runtime, placement } => hint(world, runtime, placement.as_ref()),
@@ -58,6 +63,17 @@ fn hint(world: &mut World, runtime: &RuntimeName, placement: Option<&Placement>)
 /// An effect is under way from now on. What happened before shows in a reading that begins now;
 /// what happens during it may not, so hints are forgotten here and not when it ends.
 pub fn begun(world: &mut World, effect: &Effect) {
+    match effect {
+        Effect::RunStage { id, call } => begin_stage(world, *id, call.number, &call.stage),
+        Effect::AskDeploy { id, run, stage, .. } => begin_stage(world, *id, *run, stage),
+        Effect::CancelStage { id, .. } => {
+            let now_ms = world.now_ms;
+            if let Some(view) = world.stages.get_mut(id) {
+                view.told_to_end_ms = Some(now_ms);
+            }
+        }
+        _ => {}
+    }
     let Effect::ReadRuntime { placement, runtime } = effect else {
         return;
     };
@@ -65,6 +81,28 @@ pub fn begun(world: &mut World, effect: &Effect) {
     if let Some(view) = place.and_then(|place| place.runtimes.get_mut(runtime)) {
         view.hinted_ms = None;
     }
+}
+
+/// An attempt of a stage is under way from now on; the oldest ones are over long ago.
+fn begin_stage(world: &mut World, id: EffectId, run: RunNumber, stage: &StageName) {
+    let view = world.stages.entry(id).or_insert_with(|| StageView {
+        run,
+        stage: stage.clone(),
+        begun: true,
+        told_to_end_ms: None,
+        result: None,
+        refused: None,
+    });
+    view.begun = true;
+    if world.stages.len() > STAGES_MAX {
+        world.stages.pop_first();
+    }
+}
+
+/// The newest attempt of a stage that this engine saw.
+fn stage<'a>(world: &'a mut World, run: RunNumber, stage: &StageName) -> Option<&'a mut StageView> {
+    let mut newest_first = world.stages.values_mut().rev();
+    newest_first.find(|view| view.run == run && view.stage == *stage)
 }
 
 fn look_over(world: &mut World, seen: &Inspection) {
@@ -116,11 +154,23 @@ pub fn distrust(world: &mut World, key: &EffectKey) {
             let view = place.stock.entry(runtime.clone()).or_default();
             view.tried_ms = now_ms;
         }
-        EffectKey::Probe(..) | EffectKey::Smoke(..) | EffectKey::Metrics(..) => {}
+        EffectKey::Stage(run, name) => {
+            if let Some(view) = stage(world, *run, name) {
+                let why = "it was lost sight of while it was under way".into();
+                view.result.get_or_insert(StageResult::Unknown { why });
+            }
+        }
+        EffectKey::Probe(..)
+        | EffectKey::Smoke(..)
+        | EffectKey::Metrics(..)
+        | EffectKey::StageCancel(..) => {}
     }
 }
 
-fn settle(world: &mut World, settled: &Settled, now_ms: u64) {
+/// Takes in how an effect ended that began at `began_ms`. Time only moves forward.
+pub fn settled(world: &mut World, settled: &Settled, began_ms: u64, now_ms: u64) {
+    world.now_ms = world.now_ms.max(now_ms);
+    let now_ms = world.now_ms;
     let applied = settled.id.is_some() && settled.outcome == Outcome::Applied;
     if let EffectKey::Instance(placement, server) = &settled.key {
         let place = world.placements.entry(placement.clone()).or_default();
@@ -141,7 +191,7 @@ fn settle(world: &mut World, settled: &Settled, now_ms: u64) {
             reading,
         }) => {
             let place = world.placements.entry(placement.clone()).or_default();
-            see_runtime(place, runtime, reading, now_ms);
+            see_runtime(place, runtime, reading, began_ms..=now_ms);
         }
         Some(Observation::Metrics {
             placement,
@@ -186,11 +236,33 @@ fn settle(world: &mut World, settled: &Settled, now_ms: u64) {
             view.tried_ms = now_ms;
             view.found.clone_from(found);
         }
-        None => distrust(world, &settled.key),
+        Some(Observation::Stage { id, result }) => {
+            if let Some(view) = world.stages.get_mut(id) {
+                view.result = Some(result.clone());
+            }
+        }
+        Some(Observation::Deploy { id, answer }) => {
+            if let (Some(view), Answer::Refused(refusal)) = (world.stages.get_mut(id), &**answer) {
+                view.refused = Some((now_ms, refusal.clone()));
+            }
+        }
+        None => not_seen(world, settled),
     }
     if matches!(settled.outcome, Outcome::Unknown { .. }) {
         distrust(world, &settled.key);
     }
+}
+
+/// A stage that certainly was not begun is still to begin; nobody knows of anything else.
+fn not_seen(world: &mut World, settled: &Settled) {
+    if let (EffectKey::Stage(run, name), Outcome::Rejected { .. }) =
+        (&settled.key, &settled.outcome)
+        && let Some(view) = stage(world, *run, name)
+    {
+        view.begun = false;
+        return;
+    }
+    distrust(world, &settled.key);
 }
 
 fn see_balancer(
@@ -278,13 +350,15 @@ fn see_runtime(
     place: &mut PlacementWorld,
     runtime: &RuntimeName,
     reading: &Result<RuntimeReading, Clean>,
-    now_ms: u64,
+    took: RangeInclusive<u64>,
 ) {
     let view = place.runtimes.entry(runtime.clone()).or_default();
+    let (began_ms, now_ms) = took.into_inner();
     view.tried_ms = now_ms;
     match reading {
         Ok(reading) => {
             view.read_ms = Some(now_ms);
+            view.began_ms = Some(began_ms);
             view.trouble = None;
             view.reading = reading.clone();
             see_usage(&mut place.usage, reading, now_ms);

@@ -8,6 +8,7 @@
 use super::look::Look;
 use super::{command, steps};
 use crate::model::command::Refusal;
+use crate::model::service::Release;
 use crate::model::strategy::Strategy;
 use crate::model::{
     Clean, Entry, Phase, PlacementState, ReleaseId, Rollout, RolloutKind, ServiceSpec, Status,
@@ -195,13 +196,15 @@ pub(super) fn refuse_alone(look: &Look<'_>, rollout: &Rollout, verb: &str) -> Re
 /// by a rollback. `None` where it is in line.
 pub(super) fn behind(look: &Look<'_>) -> Option<ReleaseId> {
     let lead = look.beside(&look.place.spec.lead()?)?.place.stable()?;
-    let of = |id: &ReleaseId| look.place.releases.get(id)?.part_of;
-    let in_line = look.place.stable().and_then(|id| of(&id)) == Some(lead);
-    let mut verified = look.place.verified.iter().rev();
-    verified
-        .find(|id| of(id) == Some(lead))
-        .filter(|_| !in_line)
-        .copied()
+    made_with(look.place, lead).map(|release| release.id)
+}
+
+/// A part's verified release that was made with this one of its lead, unless it is stable already.
+pub(super) fn made_with(part: &PlacementState, lead: ReleaseId) -> Option<&Release> {
+    let verified = part.verified.iter().rev();
+    let mut verified = verified.filter_map(|id| part.releases.get(id));
+    let release = verified.find(|release| release.part_of == Some(lead))?;
+    (part.stable() != Some(release.id)).then_some(release)
 }
 
 /// A part is deployed and rolled back with the service it is part of.

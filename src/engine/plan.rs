@@ -2,6 +2,7 @@
 
 use super::evidence;
 use super::look::{Health, Look};
+use super::pipeline;
 use super::retire;
 use super::shares;
 use super::sources;
@@ -9,13 +10,17 @@ use super::stock;
 use super::traffic::{self, Write};
 use crate::model::effect::Effect;
 use crate::model::metrics::MetricsQuestion;
-use crate::model::service::Backend;
+use crate::model::service::{Backend, CheckKind, HealthCheck};
 use crate::model::state::{Instance, InstanceStatus};
 use crate::model::{Phase, Placement, ReleaseId, RuntimeName, ServerName, State, World};
 
 /// Between two readings of a balancer while a rollout is open, at most: it bounds how soon bad
 /// answers are seen.
 const POLL_OPEN_MS: u64 = 250;
+/// Between two readings while an instance's last requests are waited for, for so long: most end
+/// within a moment, and the next batch waits for them. Those that do not are asked for as ever.
+const POLL_DRAIN_MS: u64 = 25;
+const DRAIN_HASTE_MS: u64 = 1_000;
 /// Between two readings of a runtime then.
 const RUNTIME_OPEN_MS: u64 = 500;
 /// After a reading of a runtime until the next one that a hint of its own asks for: an instance
@@ -23,8 +28,12 @@ const RUNTIME_OPEN_MS: u64 = 500;
 const RUNTIME_HINTED_MS: u64 = 100;
 /// Between two readings while nothing is under way: the watch never ends.
 const POLL_IDLE_MS: u64 = 2_000;
-/// Between two probes of an instance that is being started.
-const PROBE_START_MS: u64 = 250;
+/// Between two probes of an instance that began so short a time ago, until one passes: most are up
+/// within a moment, and the rollout waits for them. A slow one is asked less often.
+const PROBE_BEGUN_MS: u64 = 25;
+const BEGUN_MS: u64 = 2_000;
+/// Between two probes of one whose health is not known yet.
+const PROBE_UNSURE_MS: u64 = 250;
 /// Between two starts of an instance that exited although its runtime keeps it running: that takes
 /// a moment of its own.
 const START_AGAIN_MS: u64 = 1_000;
@@ -59,6 +68,7 @@ pub fn plan(state: &State, world: &World) -> Vec<(Direction, Effect)> {
             plan_one(&look, &mut agenda);
         }
     }
+    pipeline::plan(state, world, &mut agenda);
     let wake = agenda
         .wake_ms
         .map(|at_ms| (Direction::Safe, Effect::WakeAt { at_ms }));
@@ -66,14 +76,14 @@ pub fn plan(state: &State, world: &World) -> Vec<(Direction, Effect)> {
     agenda.effects
 }
 
-struct Agenda {
+pub(super) struct Agenda {
     now_ms: u64,
     wake_ms: Option<u64>,
     effects: Vec<(Direction, Effect)>,
 }
 
 impl Agenda {
-    fn now(&mut self, direction: Direction, effect: Effect) {
+    pub(super) fn now(&mut self, direction: Direction, effect: Effect) {
         self.effects.push((direction, effect));
     }
 
@@ -83,7 +93,7 @@ impl Agenda {
     }
 
     /// Does it now if its time has come, else remembers to look again then.
-    fn due(&mut self, at_ms: u64, effect: impl FnOnce() -> Effect) {
+    pub(super) fn due(&mut self, at_ms: u64, effect: impl FnOnce() -> Effect) {
         if at_ms <= self.now_ms {
             self.effects.push((Direction::Safe, effect()));
         } else {
@@ -91,8 +101,17 @@ impl Agenda {
         }
     }
 
+    /// The same of what needs a durable intent.
+    pub(super) fn forward(&mut self, at_ms: u64, effect: impl FnOnce() -> Effect) {
+        if at_ms <= self.now_ms {
+            self.effects.push((Direction::Forward, effect()));
+        } else {
+            self.wake(at_ms);
+        }
+    }
+
     /// Remembers to look again at a time, if that is still to come.
-    fn wake(&mut self, at_ms: u64) {
+    pub(super) fn wake(&mut self, at_ms: u64) {
         if at_ms > self.now_ms {
             self.wake_ms = Some(self.wake_ms.map_or(at_ms, |wake_ms| wake_ms.min(at_ms)));
         }
@@ -149,13 +168,27 @@ fn poll_ms(look: &Look<'_>, open_ms: u64) -> u64 {
     }
 }
 
+/// Whether an instance began to drain a moment ago.
+fn drains_now(look: &Look<'_>) -> bool {
+    let mut instances = look.place.instances.values();
+    instances.any(|instance| {
+        matches!(instance.status, InstanceStatus::Draining { .. })
+            && instance.since_ms + DRAIN_HASTE_MS > look.now_ms
+    })
+}
+
 fn plan_reads(look: &Look<'_>, agenda: &mut Agenda) {
     let due_ms = |tried_ms: Option<u64>, open_ms| {
         tried_ms.map_or(0, |tried_ms| tried_ms + poll_ms(look, open_ms))
     };
     for backend in &look.place.spec.balancers {
         let tried_ms = look.balancer(&backend.balancer).map(|view| view.tried_ms);
-        agenda.due(due_ms(tried_ms, POLL_OPEN_MS), || {
+        let open_ms = if drains_now(look) {
+            POLL_DRAIN_MS
+        } else {
+            POLL_OPEN_MS
+        };
+        agenda.due(due_ms(tried_ms, open_ms), || {
             read_balancer(look.placement, backend)
         });
     }
@@ -344,12 +377,7 @@ fn plan_probe(look: &Look<'_>, server: &ServerName, instance: &Instance, agenda:
         return;
     }
     let check = look.place.health_of(instance.release);
-    let interval_ms = match (&instance.status, &look.place.rollout) {
-        (InstanceStatus::Starting, _) => check.interval_ms.min(PROBE_START_MS),
-        (_, Some(_)) if look.health(server) == Health::Unknown => PROBE_START_MS,
-        (_, Some(_)) => check.interval_ms,
-        (_, None) => check.interval_ms * PROBE_IDLE_FACTOR,
-    };
+    let interval_ms = probe_ms(look, server, instance, check);
     let last_ms = probed_ms(look, server, instance.release);
     agenda.due(last_ms.map_or(0, |last_ms| last_ms + interval_ms), || {
         Effect::Probe {
@@ -360,6 +388,20 @@ fn plan_probe(look: &Look<'_>, server: &ServerName, instance: &Instance, agenda:
             check: Box::new(check.clone()),
         }
     });
+}
+
+fn probe_ms(look: &Look<'_>, server: &ServerName, instance: &Instance, check: &HealthCheck) -> u64 {
+    // A command is a process of its own each time.
+    let is_cheap = !matches!(check.kind, CheckKind::Command { .. });
+    let is_new = instance.since_ms + BEGUN_MS > look.now_ms;
+    let is_urgent = is_cheap && is_new && look.health(server) != Health::Good;
+    match (&instance.status, &look.place.rollout) {
+        (InstanceStatus::Starting, _) if is_urgent => check.interval_ms.min(PROBE_BEGUN_MS),
+        (InstanceStatus::Starting, _) => check.interval_ms.min(PROBE_UNSURE_MS),
+        (_, Some(_)) if look.health(server) == Health::Unknown => PROBE_UNSURE_MS,
+        (_, Some(_)) => check.interval_ms,
+        (_, None) => check.interval_ms * PROBE_IDLE_FACTOR,
+    }
 }
 
 fn probed_ms(look: &Look<'_>, server: &ServerName, release: ReleaseId) -> Option<u64> {

@@ -48,10 +48,10 @@ const STEP_MS_MAX: u64 = 5_000;
 pub fn rehearse(
     state: &State,
     world: &World,
+    placement: &Placement,
     asked: Asked,
     until: Until,
 ) -> Result<Dream, Refusal> {
-    let placement = asked.command.placement().clone();
     let actor = asked.by.clone();
     let input = Input {
         now_ms: world.now_ms,
@@ -70,7 +70,7 @@ pub fn rehearse(
     stage.fold(&actor, entries);
     for _ in 0..ROUNDS_MAX {
         stage.settle();
-        if stage.is_over(&placement, until) {
+        if stage.is_over(placement, until) {
             break;
         }
         stage.pass_time();
@@ -119,7 +119,8 @@ impl Stage {
     fn act(&mut self) -> bool {
         let mut acted = false;
         for (_, effect) in plan(&self.dream.state, &self.world) {
-            let Some(key) = effect.key() else {
+            // What pipelines do is not what anybody asked about.
+            let Some(key) = effect.key().filter(|key| key.placement().is_some()) else {
                 continue;
             };
             observe::begun(&mut self.world, &effect);
@@ -135,8 +136,7 @@ impl Stage {
                 seen: Some(seen),
             };
             let now_ms = self.world.now_ms;
-            let event = Event::Settled(settled);
-            observe(&mut self.world, &Input { now_ms, event });
+            observe::settled(&mut self.world, &settled, now_ms, now_ms);
             acted = true;
         }
         acted
@@ -229,7 +229,12 @@ impl Stage {
                 runtime: runtime.clone(),
                 found: releases.iter().map(|(id, _)| (*id, Stock::Here)).collect(),
             },
-            Effect::WakeAt { .. } => unreachable!("invariant: timers have no key"),
+            Effect::RunStage { .. }
+            | Effect::CancelStage { .. }
+            | Effect::AskDeploy { .. }
+            | Effect::WakeAt { .. } => {
+                unreachable!("invariant: only what concerns a placement is rehearsed")
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use super::look::Look;
 use crate::model::entry::IdleProof;
 use crate::model::service::QuietSignal;
 use crate::model::state::{Instance, InstanceStatus};
-use crate::model::world::BalancerReading;
+use crate::model::world::{BalancerReading, InstanceView};
 use crate::model::{BalancerName, Entry, ReleaseId, ServerName};
 use std::collections::BTreeMap;
 
@@ -63,10 +63,8 @@ fn next(look: &Look<'_>, server: &ServerName, instance: &Instance) -> Option<Ent
             })
         }
         InstanceStatus::Stopping => {
-            let read_ms = look.runtime(server).and_then(|view| view.read_ms);
-            let read_since = read_ms >= Some(instance.since_ms);
-            let gone = matches!(look.instance(server), Some(None));
-            (gone && read_since).then_some(Entry::InstanceStopped {
+            let gone = look.instance_since(server, instance.since_ms) == Some(None);
+            gone.then_some(Entry::InstanceStopped {
                 placement,
                 server: server_name,
             })
@@ -122,12 +120,11 @@ fn done(
     if quiet_signal(look, instance).is_none() {
         return Some(IdleProof::NoTraffic);
     }
-    let read_ms = look.runtime(server).and_then(|view| view.read_ms);
-    let there = look.instance(server)?;
-    let runs = there.is_some_and(|view| {
-        view.release == instance.release && view.exited.is_none() && view.waiting.is_none()
-    });
-    if !runs && read_ms >= Some(instance.since_ms) {
+    let runs = |there: &InstanceView| {
+        there.release == instance.release && there.exited.is_none() && there.waiting.is_none()
+    };
+    let there = look.instance_since(server, instance.since_ms);
+    if there.is_some_and(|there| !there.is_some_and(runs)) {
         return Some(IdleProof::Ended);
     }
     // One that could not be told is not waited for any longer than one that was.

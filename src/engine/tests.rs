@@ -11,6 +11,7 @@ mod found;
 mod left;
 mod metrics;
 pub(crate) mod parts;
+mod pipeline;
 mod smoke;
 pub(crate) mod stage;
 mod stock;

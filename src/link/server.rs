@@ -368,6 +368,9 @@ fn urgency(request: &Request) -> Urgency {
 fn needed(request: &Request) -> Role {
     match request {
         Request::Command { .. }
+        | Request::TriggerPipeline { .. }
+        | Request::CancelPipeline { .. }
+        | Request::ConfirmStage { .. }
         | Request::Stop
         | Request::TakeOver { .. }
         | Request::Reload { dry_run: false } => Role::Operator,
@@ -379,6 +382,9 @@ fn needed(request: &Request) -> Role {
         | Request::Show { .. }
         | Request::Logs { .. }
         | Request::MonitorBlueGreen { .. }
+        | Request::GetPipelineStatus { .. }
+        | Request::Pipelines { .. }
+        | Request::StageLogs { .. }
         | Request::Unknown
         | Request::Reload { dry_run: true } => Role::Viewer,
     }
@@ -389,6 +395,9 @@ fn verb(request: &Request) -> &'static str {
     match request {
         Request::Command { command } => command.verb(),
         Request::Stop => "stop the engine",
+        Request::TriggerPipeline { .. } => "run a pipeline",
+        Request::CancelPipeline { .. } => "cancel a pipeline's run",
+        Request::ConfirmStage { .. } => "let a stage begin",
         Request::TakeOver { .. } => "take a balancer over",
         Request::Reload { .. } => "reload the configuration",
         _ => "look",

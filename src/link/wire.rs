@@ -3,10 +3,11 @@
 use crate::model::command::{Answer, PromoteTo};
 use crate::model::entry::DeploymentRow;
 use crate::model::{
-    Actor, BalancerName, Clean, Placement, Record, RequestId, Role, ServerName, Urgency, Version,
+    Actor, BalancerName, Clean, EnvName, PipelineName, Placement, Record, RequestId, Role,
+    RunNumber, ServerName, StageName, Urgency, Version,
 };
 use crate::view::snapshot::{RolloutView, SlotsView};
-use crate::view::{Preview, Snapshot};
+use crate::view::{Preview, RunView, Snapshot};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -63,7 +64,66 @@ pub enum Request {
     Snapshot,
     /// Snapshots from now on, the newest whenever the client is ready for one.
     Watch,
+    /// Begin a run of a pipeline.
+    TriggerPipeline {
+        /// Which; the only one there is when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pipeline: Option<PipelineName>,
+        /// The branch or tag; the pipeline's own when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        branch: Option<Clean>,
+        /// A commit of it; its newest when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        commit: Option<Clean>,
+        /// How far it goes; all the way when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        environment: Option<EnvName>,
+        /// Why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<Clean>,
+        /// The same one never begins two runs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request_id: Option<RequestId>,
+    },
+    /// End a run, with everything it began but a rollout.
+    CancelPipeline {
+        /// `pN` or `N`.
+        id: RunNumber,
+        /// Why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<Clean>,
+    },
+    /// Let a stage begin that waits for a person.
+    ConfirmStage {
+        /// Of which run.
+        id: RunNumber,
+        /// Which stage.
+        stage: StageName,
+    },
+    /// One run with its stages.
+    GetPipelineStatus {
+        /// Which.
+        id: RunNumber,
+    },
+    /// Open runs and the newest ended ones, the newest first.
+    Pipelines {
+        /// How many, at most 50.
+        limit: u32,
+    },
+    /// A stage's output from a position on.
+    StageLogs {
+        /// Of which run.
+        id: RunNumber,
+        /// Which stage.
+        stage: StageName,
+        /// Which attempt; the newest when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        attempt: Option<u32>,
+        /// From which position; 0 for all that is kept.
+        from: u64,
+    },
     /// The newest deployments.
+    #[serde(alias = "get_deployment_history")]
     History {
         /// How many, at most 1,000.
         limit: u32,
@@ -377,7 +437,17 @@ pub enum Reply {
         /// The open rollout; `None` where none is.
         rollout: Option<Box<RolloutView>>,
     },
-    /// To a log request.
+    /// To a request for one run.
+    Pipeline {
+        /// It.
+        run: Box<RunView>,
+    },
+    /// To a request for runs, the newest first.
+    Pipelines {
+        /// They.
+        runs: Vec<RunView>,
+    },
+    /// To a request for an instance's or stage's output.
     Logs {
         /// Where to read on.
         next: u64,

@@ -1,6 +1,10 @@
 //! What people ask of the engine, and how it answers.
 
-use super::{Clean, Placement, RequestId, RolloutNumber, Seq, ServerName, ServiceSpec, Version};
+use super::pipeline::{PipelineSpec, Trigger};
+use super::{
+    Clean, Placement, RequestId, RolloutNumber, RunNumber, Seq, ServerName, ServiceSpec, StageName,
+    Version,
+};
 use serde::{Deserialize, Serialize};
 
 /// How far a promotion goes.
@@ -32,6 +36,44 @@ impl Urgency {
     /// Whether it is the usual one, which is not written.
     pub fn is_ordinary(&self) -> bool {
         *self == Self::Ordinary
+    }
+}
+
+/// What people ask of pipelines.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "pipeline", rename_all = "snake_case")]
+pub enum PipelineCommand {
+    /// Begin a run.
+    Run {
+        /// The pipeline as the configuration resolves it now.
+        spec: Box<PipelineSpec>,
+        /// Of what, and why.
+        trigger: Box<Trigger>,
+    },
+    /// End a run, with everything it began but a rollout.
+    Cancel {
+        /// Which.
+        run: RunNumber,
+        /// Why.
+        reason: Option<Clean>,
+    },
+    /// Let a stage begin that waits for a person.
+    Confirm {
+        /// Of which run.
+        run: RunNumber,
+        /// Which stage.
+        stage: StageName,
+    },
+}
+
+impl PipelineCommand {
+    /// The verb, as people type it.
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Self::Run { .. } => "pipeline run",
+            Self::Cancel { .. } => "pipeline cancel",
+            Self::Confirm { .. } => "pipeline confirm",
+        }
     }
 }
 
@@ -132,6 +174,8 @@ pub enum Command {
         /// Why.
         reason: Option<Clean>,
     },
+    /// What people ask of pipelines.
+    Pipeline(PipelineCommand),
     /// Write a line into the timeline; nothing else changes.
     Note {
         /// Where.
@@ -157,12 +201,13 @@ impl Command {
             Self::Undrain { .. } => "undrain",
             Self::Drill { .. } => "drill",
             Self::Note { .. } => "note",
+            Self::Pipeline(command) => command.verb(),
         }
     }
 
-    /// Where it acts.
-    pub fn placement(&self) -> &Placement {
-        match self {
+    /// Where it acts; `None` for what is asked of pipelines.
+    pub fn placement(&self) -> Option<&Placement> {
+        Some(match self {
             Self::Deploy { spec, .. } | Self::Rollback { spec, .. } => &spec.placement,
             Self::Promote { placement, .. }
             | Self::Hold { placement, .. }
@@ -174,7 +219,8 @@ impl Command {
             | Self::Undrain { placement, .. }
             | Self::Drill { placement, .. }
             | Self::Note { placement, .. } => placement,
-        }
+            Self::Pipeline(_) => return None,
+        })
     }
 }
 
@@ -247,6 +293,18 @@ pub enum Answer {
     Begun {
         /// The rollout.
         number: RolloutNumber,
+    },
+    /// A run of a pipeline, durable as this record.
+    Run {
+        /// Its newest record.
+        seq: Seq,
+        /// Which run.
+        run: RunNumber,
+    },
+    /// The same request began this run already; nothing was recorded.
+    RunBegun {
+        /// The run.
+        run: RunNumber,
     },
     /// Already so; nothing was recorded.
     Already {

@@ -1,12 +1,13 @@
 //! What the engine wants done, as data. The driver does it and reports an [`super::Input`].
 
-use super::command::Answer;
+use super::command::{Answer, Command};
 use super::metrics::MetricsQuestion;
+use super::pipeline::StageCall;
 use super::service::{Backend, HealthCheck, QuietSignal, SmokeTest, Workload};
 use super::world::Admin;
 use super::{
-    BalancerName, Clean, EffectId, MetricsName, Placement, Record, ReleaseId, RolloutId,
-    RolloutNumber, RuntimeName, ServerName,
+    Actor, BalancerName, Clean, EffectId, MetricsName, Placement, Record, ReleaseId, RolloutId,
+    RolloutNumber, RunId, RunNumber, RuntimeName, ServerName, StageName,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -174,6 +175,37 @@ pub enum Effect {
         /// Which releases, and how they would be begun.
         releases: Vec<(ReleaseId, Workload)>,
     },
+    /// Do an attempt of a pipeline's stage.
+    RunStage {
+        /// The intent behind it.
+        id: EffectId,
+        /// The attempt.
+        call: Box<StageCall>,
+    },
+    /// End a stage that is under way, with everything it began.
+    CancelStage {
+        /// The intent behind it.
+        id: EffectId,
+        /// The run.
+        run: RunNumber,
+        /// Its identity.
+        run_id: RunId,
+        /// The stage.
+        stage: StageName,
+    },
+    /// Ask for the rollout that a stage is, as if a person did; asked twice it begins once.
+    AskDeploy {
+        /// The intent behind it.
+        id: EffectId,
+        /// The run.
+        run: RunNumber,
+        /// The stage.
+        stage: StageName,
+        /// On whose behalf.
+        by: Actor,
+        /// A deploy with the stage's own request id.
+        command: Box<Command>,
+    },
     /// Wake the engine at this time.
     WakeAt {
         /// When.
@@ -201,12 +233,16 @@ pub enum EffectKey {
     Evidence(Placement, ServerName),
     /// What a runtime has of releases that may be gone back to.
     Stock(Placement, RuntimeName),
+    /// One stage of a pipeline's run: an attempt, or its deploy.
+    Stage(RunNumber, StageName),
+    /// The end of a stage that is under way.
+    StageCancel(RunNumber, StageName),
 }
 
 impl EffectKey {
-    /// Where it is.
-    pub fn placement(&self) -> &Placement {
-        match self {
+    /// Where it is; `None` for what pipelines do.
+    pub fn placement(&self) -> Option<&Placement> {
+        Some(match self {
             Self::Balancer(placement, _)
             | Self::Runtime(placement, _)
             | Self::Metrics(placement, _)
@@ -215,7 +251,8 @@ impl EffectKey {
             | Self::Smoke(placement)
             | Self::Stock(placement, _)
             | Self::Evidence(placement, _) => placement,
-        }
+            Self::Stage(..) | Self::StageCancel(..) => return None,
+        })
     }
 }
 
@@ -252,6 +289,9 @@ impl Effect {
             Self::ReadStock {
                 placement, runtime, ..
             } => EffectKey::Stock(placement.clone(), runtime.clone()),
+            Self::RunStage { call, .. } => EffectKey::Stage(call.number, call.stage.clone()),
+            Self::AskDeploy { run, stage, .. } => EffectKey::Stage(*run, stage.clone()),
+            Self::CancelStage { run, stage, .. } => EffectKey::StageCancel(*run, stage.clone()),
             Self::WakeAt { .. } => return None,
         })
     }
@@ -262,7 +302,10 @@ impl Effect {
             Self::SetWeights { id, .. }
             | Self::StartInstance { id, .. }
             | Self::QuietInstance { id, .. }
-            | Self::StopInstance { id, .. } => Some(*id),
+            | Self::StopInstance { id, .. }
+            | Self::RunStage { id, .. }
+            | Self::CancelStage { id, .. }
+            | Self::AskDeploy { id, .. } => Some(*id),
             _ => None,
         }
     }
@@ -285,6 +328,9 @@ impl Effect {
             Self::Smoke { limit_ms, .. } => limit_ms + SMOKE_MARGIN_MS,
             Self::ReadEvidence { .. } => EVIDENCE_DEADLINE_MS,
             Self::ReadStock { .. } => STOCK_DEADLINE_MS,
+            Self::RunStage { call, .. } => call.timeout_ms + STAGE_MARGIN_MS,
+            Self::CancelStage { .. } => 1_000,
+            Self::AskDeploy { .. } => ASK_DEPLOY_MS,
             Self::WakeAt { .. } => 0,
         }
     }
@@ -301,6 +347,12 @@ pub const EVIDENCE_DEADLINE_MS: u64 = 5_000;
 
 /// For what a host and the registries say of the releases that may be gone back to.
 pub const STOCK_DEADLINE_MS: u64 = 30_000;
+
+/// For a stage whose time is up to end everything it began, and to say so.
+const STAGE_MARGIN_MS: u64 = 20_000;
+
+/// For the look at its peers that goes before a deploy, and for its record.
+pub const ASK_DEPLOY_MS: u64 = 30_000;
 
 /// For everything one judgement asks of a source of metrics.
 pub const METRICS_DEADLINE_MS: u64 = 10_000;

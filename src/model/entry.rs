@@ -3,13 +3,14 @@
 
 use super::command::{PromoteTo, Urgency};
 use super::input::EngineInfo;
+use super::pipeline::{PipelineSpec, RunResult, StageResult, Trigger};
 use super::service::ServiceSpec;
 use super::state::{HoldReason, RolloutKind, Status};
 use super::verdict::Verdict;
 use super::world::{Evidence, SmokeReport};
 use super::{
     BalancerName, Clean, EffectId, Placement, Release, ReleaseId, RequestId, RolloutId,
-    RolloutNumber, RuntimeName, Seq, ServerName, Version,
+    RolloutNumber, RunId, RunNumber, RuntimeName, Seq, ServerName, StageName, Version,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -421,6 +422,65 @@ pub enum Entry {
         /// Why, as the person said.
         reason: Clean,
     },
+    /// A run of a pipeline began.
+    PipelineStarted {
+        /// Its identity.
+        id: RunId,
+        /// Its number for people.
+        run: RunNumber,
+        /// The settings it keeps to its end.
+        spec: Box<PipelineSpec>,
+        /// What began it.
+        trigger: Box<Trigger>,
+    },
+    /// An attempt of a stage is to begin.
+    StageIntended {
+        /// Of which run.
+        run: RunNumber,
+        /// Which stage.
+        stage: StageName,
+        /// Counted from 1.
+        attempt: u32,
+    },
+    /// A person let a stage begin, or begin again after nobody knew how far it got.
+    StageConfirmed {
+        /// Of which run.
+        run: RunNumber,
+        /// Which stage.
+        stage: StageName,
+    },
+    /// An attempt of a stage ended, or the stage is not done at all.
+    StageEnded {
+        /// Of which run.
+        run: RunNumber,
+        /// Which stage.
+        stage: StageName,
+        /// Which attempt; 0 where none was begun.
+        attempt: u32,
+        /// What it came to.
+        #[serde(flatten)]
+        result: StageResult,
+        /// When the next attempt begins, where the failed one was not the last.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        again_ms: Option<u64>,
+    },
+    /// A run was asked to end; what is under way is ended first.
+    PipelineCanceled {
+        /// Which.
+        run: RunNumber,
+        /// Why.
+        reason: Option<Clean>,
+        /// The newer run that takes its place, where that is why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        newer: Option<RunNumber>,
+    },
+    /// A run ended.
+    PipelineEnded {
+        /// Which.
+        run: RunNumber,
+        /// How.
+        result: RunResult,
+    },
     /// Written by a newer Wheelhouse; this one may look but not drive.
     #[serde(other)]
     Unknown,
@@ -464,11 +524,30 @@ impl Entry {
             Self::HistoryGap { .. } => "history_gap",
             Self::ConfigReloaded { .. } => "config_reloaded",
             Self::LeaseTaken { .. } => "lease_taken",
+            Self::PipelineStarted { .. } => "pipeline_started",
+            Self::StageIntended { .. } => "stage_intended",
+            Self::StageConfirmed { .. } => "stage_confirmed",
+            Self::StageEnded { .. } => "stage_ended",
+            Self::PipelineCanceled { .. } => "pipeline_canceled",
+            Self::PipelineEnded { .. } => "pipeline_ended",
             Self::Unknown => "unknown",
         }
     }
 
-    /// Where it happened; `None` for facts about the engine itself.
+    /// The run of a pipeline it is about.
+    pub fn run(&self) -> Option<RunNumber> {
+        match self {
+            Self::PipelineStarted { run, .. }
+            | Self::StageIntended { run, .. }
+            | Self::StageConfirmed { run, .. }
+            | Self::StageEnded { run, .. }
+            | Self::PipelineCanceled { run, .. }
+            | Self::PipelineEnded { run, .. } => Some(*run),
+            _ => None,
+        }
+    }
+
+    /// Where it happened; `None` for facts about the engine itself and about pipelines.
     pub fn placement(&self) -> Option<&Placement> {
         match self {
             Self::RolloutStarted { spec, .. } => Some(&spec.placement),
@@ -505,6 +584,12 @@ impl Entry {
             | Self::HistoryGap { .. }
             | Self::ConfigReloaded { .. }
             | Self::LeaseTaken { .. }
+            | Self::PipelineStarted { .. }
+            | Self::StageIntended { .. }
+            | Self::StageConfirmed { .. }
+            | Self::StageEnded { .. }
+            | Self::PipelineCanceled { .. }
+            | Self::PipelineEnded { .. }
             | Self::Unknown => None,
         }
     }

@@ -134,6 +134,15 @@ name_type!(
     RequestId, "request id", 128, b"._:/+-", "letters, digits and . _ : / + -, beginning with a letter or digit"
 );
 
+name_type!(
+    /// A pipeline, as `[pipeline.NAME]` names it.
+    PipelineName, "pipeline name", 64, b"._-", "letters, digits and . _ -, beginning with a letter or digit"
+);
+name_type!(
+    /// A stage of a pipeline.
+    StageName, "stage name", 32, b"._-", "letters, digits and . _ -, beginning with a letter or digit"
+);
+
 /// One service in one environment: what a rollout acts on. Written `service@environment`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -182,6 +191,42 @@ pub struct RolloutNumber(pub u64);
 impl fmt::Display for RolloutNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "#{}", self.0)
+    }
+}
+
+/// A run of a pipeline as people say it: `p12`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RunNumber(pub u64);
+
+impl fmt::Display for RunNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "p{}", self.0)
+    }
+}
+
+impl FromStr for RunNumber {
+    type Err = RunNumberError;
+
+    fn from_str(text: &str) -> Result<Self, RunNumberError> {
+        let digits = text.strip_prefix('p').unwrap_or(text);
+        digits.parse().map(Self).map_err(|_| RunNumberError)
+    }
+}
+
+/// Why a text is no run's number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("is no run of a pipeline: write p12 or 12, as `wheelhouse pipeline list` shows it")]
+pub struct RunNumberError;
+
+/// A run's identity: UUIDv7.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RunId(pub Uuid);
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

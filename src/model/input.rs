@@ -1,9 +1,10 @@
 //! Everything that can happen to the engine, in one closed list and one order.
 
-use super::command::{Command, Refusal};
+use super::command::{Answer, Command, Refusal};
 use super::container::Container;
 use super::effect::EffectKey;
 use super::metrics::MetricsReading;
+use super::pipeline::StageResult;
 use super::world::{BalancerReading, Evidence, RuntimeReading, SmokeReport};
 use super::{
     Actor, BalancerName, Clean, EffectId, Entry, MetricsName, Placement, ReleaseId, RolloutId,
@@ -253,5 +254,19 @@ pub enum Observation {
         runtime: RuntimeName,
         /// What was found out, by release.
         found: BTreeMap<ReleaseId, Stock>,
+    },
+    /// What an attempt of a pipeline's stage came to.
+    Stage {
+        /// The intent behind it.
+        id: EffectId,
+        /// What it came to.
+        result: StageResult,
+    },
+    /// What became of a stage's deploy.
+    Deploy {
+        /// The intent behind it.
+        id: EffectId,
+        /// The answer to it.
+        answer: Box<Answer>,
     },
 }

@@ -3,6 +3,7 @@
 
 use super::command::{Refusal, Urgency};
 use super::entry::{Actor, Shares, WeightReason};
+use super::pipeline::Pipelines;
 use super::service::{Release, ServiceSpec, Step};
 use super::strategy::Strategy;
 use super::verdict::{Verdict, VerdictClass};
@@ -32,6 +33,9 @@ pub struct State {
     /// The newest deploys that carried a request id, oldest first; the history knows all.
     #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
     pub requests: VecDeque<Requested>,
+    /// Pipelines and their runs.
+    #[serde(default, skip_serializing_if = "Pipelines::is_empty")]
+    pub pipelines: Pipelines,
 }
 
 impl State {

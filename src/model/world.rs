@@ -1,15 +1,17 @@
 //! The latest observations, with their times. Never recorded; empty after every start.
 
+use super::command::Refusal;
 use super::comparison::Compared;
 use super::container::Container;
 use super::effect::ServerSetting;
 use super::metrics::MetricsReading;
+use super::pipeline::StageResult;
 use super::recorded::{is_one, is_yes, is_zero, one, yes};
 use super::service::SmokeTest;
 use super::verdict::Counters;
 use super::{
-    BalancerName, Clean, MetricsName, Placement, ReleaseId, RolloutId, RuntimeName, ServerName,
-    Stock,
+    BalancerName, Clean, EffectId, MetricsName, Placement, ReleaseId, RolloutId, RunNumber,
+    RuntimeName, ServerName, StageName, Stock,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
@@ -23,6 +25,8 @@ pub struct World {
     pub since_ms: u64,
     /// Views by placement.
     pub placements: BTreeMap<Placement, PlacementWorld>,
+    /// Attempts of stages that this engine began, by their intent; the newest only.
+    pub stages: BTreeMap<EffectId, StageView>,
 }
 
 /// What was seen of one placement.
@@ -48,6 +52,23 @@ pub struct PlacementWorld {
     pub stock: BTreeMap<RuntimeName, StockView>,
     /// What the comparison of a rollout's counts with stable's says so far.
     pub compared: Option<(RolloutId, Compared)>,
+}
+
+/// An attempt of a stage, as far as this engine saw it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StageView {
+    /// Of which run.
+    pub run: RunNumber,
+    /// Which stage.
+    pub stage: StageName,
+    /// Whether it is under way, or was; otherwise it is still to begin.
+    pub begun: bool,
+    /// When it was last told to end.
+    pub told_to_end_ms: Option<u64>,
+    /// What it came to.
+    pub result: Option<StageResult>,
+    /// Why its deploy was refused, and when.
+    pub refused: Option<(u64, Refusal)>,
 }
 
 /// What one runtime has of releases that may be gone back to.
@@ -189,6 +210,8 @@ pub struct UsageSample {
 pub struct RuntimeView {
     /// When it was last read with success.
     pub read_ms: Option<u64>,
+    /// When that reading was begun: what happened before it shows in it, what came after may not.
+    pub began_ms: Option<u64>,
     /// When reading it was last tried.
     pub tried_ms: u64,
     /// When it first said that something happened there, of which no reading was begun since.

@@ -27,6 +27,7 @@ pub use connect::{API_MAX, API_MIN};
 pub use endpoint::{Endpoint, EndpointError, Surroundings, Tls};
 pub use login::{Login, Logins};
 pub use marker::Marker;
+pub use registry::{Tagged, tagged};
 
 use crate::model::service::Workload;
 use crate::model::world::{Evidence, RuntimeReading};

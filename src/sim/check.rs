@@ -3,6 +3,7 @@
 
 mod effects;
 mod parts;
+mod pipeline;
 mod records;
 mod watch;
 
@@ -25,7 +26,7 @@ const GRACE_MS: u64 = 2_000;
 /// What the world did, the engine cannot have noticed for so long.
 const FLUX_MS: u64 = 2_500;
 /// Effects started within one second: more is a storm.
-const STARTS_MAX: u32 = 100;
+const STARTS_MAX: u32 = 300;
 /// How far a share may be off, in points.
 const POINTS: f64 = 1.5;
 
@@ -88,6 +89,8 @@ pub(super) struct Checks {
     pub(super) nudged_ms: u64,
     settled_seq: Option<Seq>,
     remembered: Option<String>,
+    /// Pipelines.
+    lines: pipeline::Lines,
 }
 
 impl Checks {
@@ -132,6 +135,7 @@ impl Checks {
             nudged_ms: 0,
             settled_seq: None,
             remembered: None,
+            lines: pipeline::Lines::default(),
         }
     }
 

@@ -150,6 +150,7 @@ impl Sim<'_> {
         self.engine = None;
         self.paused_until_ms = 0;
         self.checks.crashed();
+        self.works.die();
         if let Some(records) = self.pending.take()
             && !self.disk.dead
             && self.now_ms >= self.disk.fails_until_ms

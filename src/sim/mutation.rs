@@ -8,6 +8,7 @@ use crate::engine;
 use crate::model::effect::{EffectKey, ServerSetting};
 use crate::model::entry::WeightReason;
 use crate::model::input::{Observation, Settled};
+use crate::model::pipeline::{Rerun, StageSpec};
 use crate::model::strategy::{Rolling, Strategy};
 use crate::model::{Effect, Event, Outcome, PlacementState, Record, State};
 
@@ -56,11 +57,17 @@ pub enum Mutation {
     NotRestored,
     /// A part goes its own way.
     PartAlone,
+    /// A stage begins before what it needs.
+    NeedsIgnored,
+    /// What may have happened is done again although nobody said that this does no harm.
+    UnknownRunAgain,
+    /// It is forgotten that a stage's deploy was asked for.
+    DeployedTwice,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 24] = [
         Self::ActsBeforeDurable,
         Self::ReplaySkipsAKind,
         Self::AbortRaises,
@@ -82,6 +89,9 @@ impl Mutation {
         Self::BothAtOnce,
         Self::NotRestored,
         Self::PartAlone,
+        Self::NeedsIgnored,
+        Self::UnknownRunAgain,
+        Self::DeployedTwice,
     ];
 }
 
@@ -230,6 +240,9 @@ pub(super) fn spoil(mutation: Option<Mutation>, state: &mut State) {
                 rollout.led_by = None;
             }
         }
+        Some(Mutation::NeedsIgnored) => stages(state, |stage| stage.needs.clear()),
+        Some(Mutation::UnknownRunAgain) => stages(state, |stage| stage.rerun = Rerun::Safe),
+        Some(Mutation::DeployedTwice) => state.requests.clear(),
         Some(Mutation::NotRestored) => {
             for place in state.placements.values_mut() {
                 let back = place
@@ -255,6 +268,11 @@ const BESIDE: Rolling = Rolling {
     pause_after_first: false,
     progress_deadline_ms: 9_000,
 };
+
+fn stages(state: &mut State, change: impl Fn(&mut StageSpec)) {
+    let runs = state.pipelines.runs.values_mut();
+    runs.flat_map(|run| &mut run.spec.stages).for_each(change);
+}
 
 fn rolls(state: &mut State, change: impl Fn(&mut Rolling, u32)) {
     for place in state.placements.values_mut() {

@@ -1,6 +1,7 @@
 //! Calls to the fake world: what arrives, what comes back, and what goes wrong on the way.
 
 mod metrics;
+mod pipeline;
 
 use super::check::Change;
 use super::run::{Checked, Happening, Sim, say};
@@ -11,6 +12,7 @@ use crate::model::world::{
     Admin, BalancerReading, Evidence, InstanceView, RuntimeReading, SmokeReport, SmokeResult,
 };
 use crate::model::{BalancerName, Clean, Effect, Event, Outcome, ServerName, Stock};
+pub(super) use pipeline::Works;
 
 /// What becomes of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +46,13 @@ pub(super) struct Call {
     fate: Fate,
     /// When the caller gives up, in virtual time.
     deadline_ms: u64,
+}
+
+impl Call {
+    /// The life of the engine that called.
+    fn life(&self) -> u32 {
+        self.life
+    }
 }
 
 impl Sim<'_> {
@@ -104,8 +113,13 @@ impl Sim<'_> {
 
     fn fate(&mut self, effect: &Effect) -> Fate {
         let rates = self.scenario.rates;
-        if let Effect::Probe { .. } = effect {
-            return Fate::Done;
+        // A stage is a process of the engine's own machine: only its worker may die.
+        let local = effect.key().is_some_and(|key| key.placement().is_none());
+        match effect {
+            Effect::Probe { .. } => return Fate::Done,
+            Effect::RunStage { .. } if self.rng.chance(rates.silent) => return Fate::Silent,
+            _ if local => return Fate::Done,
+            _ => {}
         }
         let all = [
             (rates.lost_request, Fate::LostRequest),
@@ -197,6 +211,9 @@ impl Sim<'_> {
             Effect::Probe { .. } => self.probe(&call),
             Effect::Smoke { .. } => self.smoke(&call),
             Effect::ReadMetrics { .. } => self.at_metrics(&call),
+            Effect::RunStage { .. } => self.begin_stage(&call),
+            Effect::CancelStage { .. } => self.cancel_stage(&call),
+            Effect::AskDeploy { .. } => self.ask_deploy(&call),
             Effect::WakeAt { .. } => {}
         }
         if call.effect.is_write() && call.life == self.life {
@@ -297,7 +314,7 @@ impl Sim<'_> {
     }
 
     fn at_runtime(&mut self, call: &Call) -> Checked {
-        let Some(placement) = call.effect.key().map(|key| key.placement().clone()) else {
+        let Some(placement) = call.effect.key().and_then(|key| key.placement().cloned()) else {
             return Ok(());
         };
         let (Effect::ReadRuntime { runtime, .. }

@@ -1,12 +1,13 @@
 //! People: what they ask, how they look after what is held, and when everything counts as settled.
 
 use super::run::{Checked, Happening, Sim, say};
-use super::scenario::{Ask, Seen, placement};
-use crate::model::command::PromoteTo;
+use super::scenario::{Ask, Seen, pipeline, placement};
+use crate::model::command::{PipelineCommand, PromoteTo};
 use crate::model::input::Asked;
+use crate::model::pipeline::Trigger;
 use crate::model::state::{HoldReason, InstanceStatus};
 use crate::model::world::Admin;
-use crate::model::{Actor, Command, Event, Placement, ServerName, Urgency};
+use crate::model::{Actor, Command, Event, Placement, RunNumber, ServerName, Urgency};
 
 /// Settled things are watched for this long: nothing more may be recorded.
 const STILL_MS: u64 = 2_500;
@@ -95,6 +96,30 @@ impl Sim<'_> {
                 placement: self.part(),
                 revision: self.part_revision(),
             },
+            Ask::Run(branch, request) => {
+                let id = request.map(|n| format!("hook:{n}").parse().expect("a valid id"));
+                Command::Pipeline(PipelineCommand::Run {
+                    spec: Box::new(pipeline(&self.scenario.spec)),
+                    trigger: Box::new(Trigger {
+                        revision: branch.into(),
+                        branch: branch.into(),
+                        environment: None,
+                        reason: None,
+                        request_id: id,
+                        provider: None,
+                    }),
+                })
+            }
+            Ask::CancelRun => Command::Pipeline(PipelineCommand::Cancel {
+                run: self.newest_run(),
+                reason: None,
+            }),
+            Ask::ConfirmStage => {
+                let waits = self.checks.waits_for_person();
+                let (run, stage) = waits
+                    .unwrap_or_else(|| (self.newest_run(), "lint".parse().expect("a valid name")));
+                Command::Pipeline(PipelineCommand::Confirm { run, stage })
+            }
             Ask::Rollback(urgency) => Command::Rollback {
                 spec,
                 to: None,
@@ -125,6 +150,11 @@ impl Sim<'_> {
                 event: Box::new(Event::Command(asked)),
             },
         );
+    }
+
+    fn newest_run(&self) -> RunNumber {
+        let runs = self.checks.oracle.pipelines.runs.keys();
+        runs.last().copied().unwrap_or(RunNumber(1))
     }
 
     /// The first part, or the service where it has none.
@@ -182,6 +212,11 @@ impl Sim<'_> {
             self.checks.nudged_ms = self.engine_ms();
             return self.ask(Ask::ResumePart);
         }
+        let waits = self.checks.waits_for_person().is_some();
+        if waits && due_ms <= self.engine_ms() && self.engine.is_some() {
+            self.checks.nudged_ms = self.engine_ms();
+            return self.ask(Ask::ConfirmStage);
+        }
         let Some(place) = self.checks.place() else {
             return;
         };
@@ -214,6 +249,9 @@ impl Sim<'_> {
         };
         if self.pending.is_some() || engine.core.history_trouble().is_some() {
             return some("the history is not written".to_owned());
+        }
+        if let Some(open) = self.checks.run_unsettled() {
+            return some(open);
         }
         let Some(place) = self.checks.place() else {
             // Nothing was ever begun.

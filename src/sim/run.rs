@@ -5,11 +5,12 @@ use super::check::Checks;
 use super::disk::Disk;
 use super::fleet::Fleet;
 use super::mutation::Mutation;
+use super::peers::Works;
 use super::rng::Rng;
 use super::scenario::{Boundary, Fault, Rates, Scenario};
 use crate::driver::turn::{Core, turn};
 use crate::model::{
-    Action, Effect, Event, Input, Record, ReleaseId, RolloutId, RuntimeName, State,
+    Action, Effect, EffectId, Event, Input, Record, ReleaseId, RolloutId, RuntimeName, State,
 };
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -36,6 +37,11 @@ pub(super) enum Happening {
     },
     /// A call arrives at its peer.
     Perform(Box<super::peers::Call>),
+    /// The process of a stage ends by itself.
+    StageEnds {
+        life: u32,
+        id: EffectId,
+    },
     /// The disk is done with an append.
     Appended {
         life: u32,
@@ -96,6 +102,7 @@ pub(super) struct Sim<'a> {
     pub(super) traffic_back_ms: u64,
     pub(super) disk: Disk,
     pub(super) pending: Option<Vec<Record>>,
+    pub(super) works: Works,
     pub(super) checks: Checks,
     pub(super) ids: u64,
     pub(super) quiet: bool,
@@ -176,6 +183,7 @@ impl<'a> Sim<'a> {
             traffic_back_ms: 0,
             disk,
             pending: None,
+            works: Works::default(),
             checks,
             ids,
             quiet: false,
@@ -250,7 +258,9 @@ impl<'a> Sim<'a> {
             },
             Happening::Appended { life } if life == self.life => self.append_ends()?,
             Happening::Reopen { life } if life == self.life => self.reopen(),
+            Happening::StageEnds { life, id } if life == self.life => self.stage_ends(id),
             Happening::Feed { .. }
+            | Happening::StageEnds { .. }
             | Happening::Wake { .. }
             | Happening::Appended { .. }
             | Happening::Reopen { .. } => {}
@@ -348,6 +358,7 @@ impl<'a> Sim<'a> {
             }
             Action::Answer { request, answer } => {
                 let now_ms = self.now_ms;
+                self.deploy_answered(request, &answer);
                 self.checks.answered(request, &answer, now_ms)
             }
             Action::ReopenHistory => {

@@ -5,6 +5,9 @@ use super::fleet::Traits;
 use super::rng::Rng;
 use crate::model::command::PromoteTo;
 use crate::model::metrics::{Figure, MetricsSource, ToldBy};
+use crate::model::pipeline::{
+    CommandWork, DeployWork, PipelineSpec, Rerun, StageSpec, StageWork, When, WhenBusy,
+};
 use crate::model::service::{
     AnalysisSettings, Backend, CanarySettings, CheckKind, HealthCheck, HttpCheck, QuietSignal,
     Server, SmokeTest, Step, Workload,
@@ -40,6 +43,12 @@ pub(super) enum Ask {
     Drain(usize),
     Undrain(usize),
     Drill,
+    /// A run of the pipeline, for a branch; whoever asks may say the same request again.
+    Run(&'static str, Option<u64>),
+    /// End the newest run.
+    CancelRun,
+    /// Let the stage begin that waits for a person.
+    ConfirmStage,
     /// The same asked of the first part.
     AbortPart,
     RestartPart,
@@ -323,6 +332,57 @@ fn alone(number: usize) -> ServiceSpec {
     }
 }
 
+/// The pipeline to a service: checkout → lint ∥ test → push → production.
+pub(super) fn pipeline(spec: &ServiceSpec) -> PipelineSpec {
+    let command = || {
+        StageWork::Command(CommandWork {
+            command: vec!["true".to_owned()],
+            image: None,
+            directory: None,
+            env: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+        })
+    };
+    let stage = |name: &str, needs: &[&str], work, rerun| StageSpec {
+        name: name.parse().expect("a valid name"),
+        needs: named(needs).collect(),
+        work,
+        when: When::default(),
+        timeout_ms: 3_000,
+        retries: u32::from(rerun == Rerun::Safe),
+        backoff_ms: 200,
+        rerun,
+    };
+    let picky = spec.instances > 1;
+    let deploy = StageWork::Deploy(Box::new(DeployWork {
+        spec: spec.clone(),
+        version: "{short}".to_owned(),
+        digest: None,
+        confirm: picky,
+    }));
+    PipelineSpec {
+        name: "shop".parse().expect("a valid name"),
+        repository: "shop.git".to_owned(),
+        branch: "main".to_owned(),
+        stages: vec![
+            stage("checkout", &[], StageWork::Checkout, Rerun::Safe),
+            stage("lint", &["checkout"], command(), Rerun::Ask),
+            stage("test", &["checkout"], command(), Rerun::Safe),
+            stage("push", &["lint", "test"], command(), Rerun::Safe),
+            StageSpec {
+                timeout_ms: 10_000,
+                retries: 0,
+                ..stage("production", &["push"], deploy, Rerun::Safe)
+            },
+        ],
+        at_once: if spec.servers.len() > 3 { 2 } else { 1 },
+        when_busy: match picky {
+            true => WhenBusy::Newest,
+            false => WhenBusy::Queue,
+        },
+    }
+}
+
 fn strategy(number: usize) -> Strategy {
     let share = |weight_percent| Step {
         weight_percent,
@@ -389,7 +449,7 @@ fn smoke() -> SmokeTest {
 
 /// What is asked while the engine is killed at one boundary after the other: each strategy's way
 /// forward, its ways back, and a restart.
-pub(super) const STORIES: [(Before, &[(u64, Ask)]); 6] = [
+pub(super) const STORIES: [(Before, &[(u64, Ask)]); 8] = [
     (Before::One, &[(100, Ask::Deploy(Traits::GOOD))]),
     (
         Before::One,
@@ -399,6 +459,11 @@ pub(super) const STORIES: [(Before, &[(u64, Ask)]); 6] = [
     (Before::Two, &[(100, Ask::Rollback(Urgency::Ordinary))]),
     (Before::One, &[(100, Ask::Restart)]),
     (Before::Two, &[(100, Ask::Rollback(Urgency::Emergency))]),
+    (Before::One, &[(100, Ask::Run("main", Some(1)))]),
+    (
+        Before::One,
+        &[(100, Ask::Run("main", None)), (1_500, Ask::CancelRun)],
+    ),
 ];
 
 /// A story in which the engine is killed once, or twice.
@@ -424,7 +489,9 @@ pub(super) fn killed(number: usize, story: usize, at: (Boundary, u32), again: bo
 
 /// Whatever the seed says.
 pub(super) fn random(rng: &mut Rng) -> (usize, Scenario) {
-    let number = rng.below(SPECS as u64) as usize;
+    // Two peers have more ways to disagree than one: pairs are played twice as often.
+    let number = rng.below((SPECS + PAIRS.len()) as u64) as usize;
+    let number = number.checked_sub(SPECS).map_or(number, |pair| PAIRS[pair]);
     let before = *rng.pick(&[
         Before::Nothing,
         Before::One,
@@ -436,6 +503,9 @@ pub(super) fn random(rng: &mut Rng) -> (usize, Scenario) {
     let mut people = vec![(rng.between(10, 600), Ask::Deploy(traits(rng)))];
     if before == Before::Two && rng.chance(25) {
         people[0].1 = Ask::Rollback(Urgency::Ordinary);
+    }
+    if rng.chance(8) {
+        people[0].1 = run(rng);
     }
     for _ in 0..rng.below(5) {
         people.push((rng.between(500, quiet_ms), ask(rng)));
@@ -467,7 +537,7 @@ pub(super) fn random(rng: &mut Rng) -> (usize, Scenario) {
     (number, scenario)
 }
 
-fn traits(rng: &mut Rng) -> Traits {
+pub(super) fn traits(rng: &mut Rng) -> Traits {
     match rng.below(10) {
         0 | 1 => Traits {
             errors_permille: 300,
@@ -493,13 +563,22 @@ fn traits(rng: &mut Rng) -> Traits {
     }
 }
 
+fn run(rng: &mut Rng) -> Ask {
+    let branch = if rng.chance(80) { "main" } else { "other" };
+    let request = rng.below(4);
+    Ask::Run(branch, (request < 3).then_some(request))
+}
+
 fn ask(rng: &mut Rng) -> Ask {
     let seen = if rng.chance(75) {
         Seen::Now
     } else {
         Seen::Earlier(rng.between(1, 3))
     };
-    match rng.below(19) {
+    match rng.below(23) {
+        19 | 20 => run(rng),
+        21 => Ask::CancelRun,
+        22 => Ask::ConfirmStage,
         17 => Ask::AbortPart,
         18 => Ask::RestartPart,
         12 => Ask::Restart,

@@ -51,6 +51,8 @@ fn outcome(settled: &Settled) -> String {
             Ok(found) => format!("evidence {server} found {}", found.is_some()),
             Err(why) => format!("evidence {server}: {why}"),
         },
+        Some(Observation::Stage { id, result }) => format!("stage of {id}: {result:?}"),
+        Some(Observation::Deploy { id, answer }) => format!("deploy of {id}: {answer:?}"),
         Some(Observation::Stock { runtime, found, .. }) => {
             format!("{runtime} told of {} earlier releases", found.len())
         }

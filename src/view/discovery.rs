@@ -64,7 +64,11 @@ mod tests {
             timeline: Vec::new(),
         };
         let placements = crate::view::placements(&stage.state, &stage.world, &[]);
-        targets(&Snapshot { engine, placements })
+        targets(&Snapshot {
+            engine,
+            placements,
+            runs: Vec::new(),
+        })
     }
 
     fn by(groups: &[TargetGroup], label: &str) -> std::collections::BTreeSet<String> {

@@ -79,6 +79,9 @@ pub fn effect_text(effect: &Effect) -> Clean {
             runtime, server, ..
         } => format!("{runtime}: read what {server} left"),
         Effect::ReadStock { runtime, .. } => format!("{runtime}: look for earlier releases"),
+        Effect::RunStage { call, .. } => format!("{} {}: run", call.number, call.stage),
+        Effect::CancelStage { run, stage, .. } => format!("{run} {stage}: end"),
+        Effect::AskDeploy { run, stage, .. } => format!("{run} {stage}: deploy"),
         Effect::WakeAt { .. } => "wait".to_owned(),
     };
     Clean::new(&text)

@@ -18,6 +18,8 @@ use crate::model::{
 /// Who would ask for what.
 #[derive(Debug, Clone)]
 pub struct Asking {
+    /// Where.
+    pub placement: Placement,
     /// The command with everything a decision may not invent.
     pub asked: Asked,
     /// Whether forward moves in its environment ask for the environment's name.
@@ -29,22 +31,22 @@ pub struct Asking {
 /// Says what a command would do now. The revision it carries does not matter here: the preview
 /// says which one it was made at.
 pub fn foretell(state: &State, world: &World, asking: &Asking) -> Preview {
-    let asked = at_present(state, asking.asked.clone());
+    let placement = &asking.placement;
+    let asked = at_present(state, placement, asking.asked.clone());
     let command = &asked.command;
-    let placement = command.placement();
     let look = Look::at(state, world, placement);
     let until = if asking.to_the_end {
         Until::End
     } else {
         Until::NextWait
     };
-    let dream = engine::rehearse(state, world, asked.clone(), until);
+    let dream = engine::rehearse(state, world, placement, asked.clone(), until);
     let rollout = look.and_then(|look| look.place.rollout.as_ref());
     let mut preview = Preview {
         placement: placement.clone(),
         verb: command.verb().into(),
-        title: title(command, look.as_ref()),
-        button: button(command, look.as_ref(), dream.as_ref().ok()),
+        title: title(command, placement, look.as_ref()),
+        button: button(command, placement, look.as_ref(), dream.as_ref().ok()),
         tier: tier(command, look.as_ref(), asking.protected),
         number: rollout.map(|rollout| rollout.number),
         revision: rollout.map_or(0, |rollout| rollout.revision),
@@ -56,7 +58,7 @@ pub fn foretell(state: &State, world: &World, asking: &Asking) -> Preview {
     match dream {
         Err(refusal) => preview.refused = Some(refusal),
         Ok(dream) => {
-            preview.lines = lines(command, look.as_ref(), world, &dream);
+            preview.lines = lines(command, placement, look.as_ref(), world, &dream);
             if let Some(look) = &look {
                 let after = dream.state.placements.get(placement);
                 preview.warnings = warnings::of(command, look);
@@ -66,15 +68,16 @@ pub fn foretell(state: &State, world: &World, asking: &Asking) -> Preview {
                     .warnings
                     .extend(back::warnings(command, look, after));
             }
-            preview.warnings.extend(warnings::of_peers(world, command));
+            preview
+                .warnings
+                .extend(warnings::of_peers(world, placement, command));
             preview.effects = effects(&dream, world.now_ms);
         }
     }
     preview
 }
 
-fn at_present(state: &State, mut asked: Asked) -> Asked {
-    let placement = asked.command.placement();
+fn at_present(state: &State, placement: &Placement, mut asked: Asked) -> Asked {
     let place = state.placements.get(placement);
     let now = place
         .and_then(|place| place.rollout.as_ref())
@@ -90,8 +93,7 @@ fn environment(placement: &Placement) -> String {
     placement.environment.as_str().to_uppercase()
 }
 
-fn title(command: &Command, look: Option<&Look<'_>>) -> Clean {
-    let placement = command.placement();
+fn title(command: &Command, placement: &Placement, look: Option<&Look<'_>>) -> Clean {
     let what = match command {
         Command::Deploy { version, .. } => format!("DEPLOY {version}"),
         Command::Promote { to, .. } => promotion(look, *to),
@@ -115,6 +117,7 @@ fn title(command: &Command, look: Option<&Look<'_>>) -> Clean {
         Command::Undrain { server, .. } => format!("UNDRAIN {server}"),
         Command::Drill { .. } => "DRILL".to_owned(),
         Command::Note { .. } => "NOTE".to_owned(),
+        Command::Pipeline(command) => command.verb().to_uppercase(),
     };
     Clean::new(&format!(
         "{what} - {} {}",
@@ -171,13 +174,18 @@ fn back_to(look: Option<&Look<'_>>, command: &Command) -> Option<String> {
     }
 }
 
-fn button(command: &Command, look: Option<&Look<'_>>, dream: Option<&Dream>) -> Clean {
+fn button(
+    command: &Command,
+    placement: &Placement,
+    look: Option<&Look<'_>>,
+    dream: Option<&Dream>,
+) -> Clean {
     let share = look.and_then(|look| {
         let rollout = look.place.rollout.as_ref()?;
         Some(look.place.share(rollout.release))
     });
     let after = dream.and_then(|dream| {
-        let place = dream.state.placements.get(command.placement())?;
+        let place = dream.state.placements.get(placement)?;
         Some(place.canary().map_or(100, |canary| place.share(canary)))
     });
     let text = match command {
@@ -206,6 +214,7 @@ fn button(command: &Command, look: Option<&Look<'_>>, dream: Option<&Dream>) -> 
         Command::Undrain { server, .. } => format!("Undrain {server}"),
         Command::Drill { .. } => "Drill".to_owned(),
         Command::Note { .. } => "Write note".to_owned(),
+        Command::Pipeline(command) => command.verb().to_owned(),
     };
     Clean::new(&text)
 }
@@ -228,6 +237,7 @@ fn tier(command: &Command, look: Option<&Look<'_>>, protected: bool) -> Tier {
         | Command::Resume { .. }
         | Command::Abort { .. }
         | Command::Undrain { .. }
+        | Command::Pipeline(_)
         | Command::Note { .. } => false,
     };
     if forward { Tier::Two } else { Tier::One }
@@ -247,11 +257,12 @@ fn line(label: &str, text: &str) -> PreviewLine {
 
 fn lines(
     command: &Command,
+    placement: &Placement,
     look: Option<&Look<'_>>,
     world: &World,
     dream: &Dream,
 ) -> Vec<PreviewLine> {
-    let Some(after) = dream.state.placements.get(command.placement()) else {
+    let Some(after) = dream.state.placements.get(placement) else {
         return Vec::new();
     };
     let rollout = look.and_then(|look| look.place.rollout.as_ref());

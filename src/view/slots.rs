@@ -173,7 +173,9 @@ fn sentence(look: &Look<'_>, view: &SlotsView) -> String {
 
 /// Fills in who gave a live slot its traffic, as far as the timeline reaches back.
 pub fn name_switchers(snapshot: &mut Snapshot) {
-    let Snapshot { engine, placements } = snapshot;
+    let Snapshot {
+        engine, placements, ..
+    } = snapshot;
     let slots = placements.iter_mut().filter_map(|view| view.slots.as_mut());
     for slot in slots.flat_map(|slots| &mut slots.slots) {
         let mut rows = engine.timeline.iter().rev();

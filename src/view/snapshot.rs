@@ -1,5 +1,6 @@
 //! What a screen can show, as plain data.
 
+use super::pipeline::RunView;
 use crate::model::input::EngineInfo;
 use crate::model::strategy::Slot;
 use crate::model::verdict::{RuleState, VerdictClass};
@@ -17,6 +18,9 @@ pub struct Snapshot {
     pub engine: EngineView,
     /// Every configured or recorded placement, by name.
     pub placements: Vec<PlacementView>,
+    /// Open runs of pipelines and the newest ended ones, the newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runs: Vec<RunView>,
 }
 
 impl Snapshot {

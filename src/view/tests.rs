@@ -204,6 +204,7 @@ fn whoever_gave_a_slot_the_traffic_is_named_while_the_timeline_says_so() {
             timeline: vec![row],
         },
         placements: vec![place],
+        runs: Vec::new(),
     };
     let by = |snapshot: &Snapshot| {
         let slots = snapshot.placements[0].slots.as_ref();

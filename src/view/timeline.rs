@@ -1,7 +1,7 @@
 //! Records as lines for people.
 
 use super::snapshot::TimelineRow;
-use super::{smoke, words};
+use super::{pipeline, smoke, words};
 use crate::model::command::PromoteTo;
 use crate::model::entry::{Drift, Entry, IdleProof, Record, WeightReason};
 use crate::model::state::{HoldReason, Status};
@@ -157,6 +157,12 @@ fn text(state: &State, entry: &Entry) -> Option<String> {
             let what: Vec<_> = balancer.into_iter().chain(runtime).collect();
             format!("{} taken over from {from}: {reason}", what.join(" and "))
         }
+        Entry::PipelineStarted { .. }
+        | Entry::StageIntended { .. }
+        | Entry::StageConfirmed { .. }
+        | Entry::StageEnded { .. }
+        | Entry::PipelineCanceled { .. }
+        | Entry::PipelineEnded { .. } => return pipeline::line(state, entry),
         Entry::Unknown => return None,
     })
 }

@@ -85,6 +85,7 @@ pub fn idle() -> Snapshot {
             ready: Vec::new(),
             peers: ["balancer host", "runtime host"].map(peer).to_vec(),
         }],
+        runs: Vec::new(),
     }
 }
 

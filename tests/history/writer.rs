@@ -160,6 +160,12 @@ fn place(entry: &Entry) -> Option<usize> {
         Entry::ServerUndrained { .. } => 31,
         Entry::EvidenceKept { .. } => 32,
         Entry::InstanceQuieted { .. } => 33,
+        Entry::PipelineStarted { .. } => 34,
+        Entry::StageIntended { .. } => 35,
+        Entry::StageConfirmed { .. } => 36,
+        Entry::StageEnded { .. } => 37,
+        Entry::PipelineCanceled { .. } => 38,
+        Entry::PipelineEnded { .. } => 39,
         Entry::Unknown => return None,
     })
 }
@@ -172,7 +178,7 @@ fn records_written_by_version_1_are_read_for_ever() {
         assert_eq!(place(&record.entry), Some(i), "{line}");
         assert_eq!(serde_json::to_string(&record).expect("JSON"), line);
     }
-    assert_eq!(fixtures.lines().count(), 34);
+    assert_eq!(fixtures.lines().count(), 40);
 }
 
 #[test]

@@ -162,6 +162,7 @@ pub fn snapshot(now_ms: u64, bytes: usize) -> Snapshot {
             timeline: (1..=rows).map(row).collect(),
         },
         placements: Vec::new(),
+        runs: Vec::new(),
     }
 }
 

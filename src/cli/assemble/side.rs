@@ -3,6 +3,7 @@
 //! Must not know who may ask for what: that is judged at the door.
 
 mod back;
+mod pipeline;
 mod slots;
 
 use super::World;
@@ -219,6 +220,12 @@ impl Side {
                 blue_id,
                 green_id,
             } => self.monitor(&placement, [&blue_id, &green_id]).await,
+            Request::TriggerPipeline { .. }
+            | Request::CancelPipeline { .. }
+            | Request::ConfirmStage { .. }
+            | Request::GetPipelineStatus { .. }
+            | Request::Pipelines { .. }
+            | Request::StageLogs { .. } => self.pipeline(by, request).await,
             Request::Unknown => Err("this engine does not know that request".into()),
             Request::TakeOver { balancer, reason } => self.take_over(by, balancer, reason).await,
             Request::Reload { dry_run: true } => self.reload(by, Reload::DryRun).await,
@@ -256,8 +263,10 @@ impl Side {
         command: CommandRequest,
         to_the_end: bool,
     ) -> Result<Reply, Clean> {
+        let placement = command.placement().clone();
         let command = self.fill(command)?;
-        let preview = self.handle.preview(by, command, to_the_end).await;
+        let preview = self.handle.preview(placement, by, command, to_the_end);
+        let preview = preview.await;
         let preview = preview.map_err(|error| Clean::new(&error.to_string()))?;
         Ok(Reply::Preview {
             preview: Box::new(preview),

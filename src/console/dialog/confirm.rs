@@ -268,6 +268,10 @@ impl Confirm {
                 ),
             ),
             Answer::Begun { number } => (End::Done, format!("{number} was begun by this request")),
+            Answer::Run { run, .. } => {
+                (End::Done, format!("{} of {run} accepted", self.verb.word()))
+            }
+            Answer::RunBegun { run } => (End::Done, format!("{run} was begun by this request")),
             Answer::Already { what } => (End::Done, what.to_string()),
             Answer::Unrecorded { why } => (
                 End::Done,

@@ -1,7 +1,7 @@
 //! Answers to commands that found nothing to do.
 
 use crate::engine;
-use crate::model::command::{Answer, Command};
+use crate::model::command::{Answer, Command, PipelineCommand};
 use crate::model::{Placement, State};
 
 /// What an accepted command without entries found already done.
@@ -9,7 +9,7 @@ pub(super) fn already(state: &State, command: &Command) -> Answer {
     if let Some(answer) = already_begun(state, command) {
         return answer;
     }
-    let rollout = rollout_of(state, command.placement());
+    let rollout = command.placement().and_then(|at| rollout_of(state, at));
     let what = match (command, rollout) {
         (Command::Hold { .. }, Some(rollout)) => {
             let by = rollout
@@ -24,6 +24,12 @@ pub(super) fn already(state: &State, command: &Command) -> Answer {
         (Command::Scale { instances, .. }, _) => format!("there are {instances} instances already"),
         (Command::Drain { server, .. }, _) => format!("{server} is out of traffic already"),
         (Command::Undrain { server, .. }, _) => format!("{server} is not drained"),
+        (Command::Pipeline(PipelineCommand::Cancel { run, .. }), _) => {
+            format!("run {run} is being ended already")
+        }
+        (Command::Pipeline(PipelineCommand::Confirm { stage, .. }), _) => {
+            format!("{stage} may begin already")
+        }
         (Command::Resume { .. }, _) => "not held; it goes on by itself".to_owned(),
         _ => "traffic is on its way back to stable already".to_owned(),
     };
@@ -34,13 +40,19 @@ pub(super) fn already(state: &State, command: &Command) -> Answer {
 
 /// The answer to a deploy whose request began a rollout before.
 pub(super) fn already_begun(state: &State, command: &Command) -> Option<Answer> {
-    let Command::Deploy { request_id, .. } = command else {
-        return None;
-    };
-    let begun = state.requested(request_id.as_ref()?)?;
-    Some(Answer::Begun {
-        number: begun.number,
-    })
+    match command {
+        Command::Deploy { request_id, .. } => {
+            let begun = state.requested(request_id.as_ref()?)?;
+            Some(Answer::Begun {
+                number: begun.number,
+            })
+        }
+        Command::Pipeline(PipelineCommand::Run { spec, trigger }) => {
+            let run = engine::pipeline::begun(state, &spec.name, trigger)?;
+            Some(Answer::RunBegun { run })
+        }
+        _ => None,
+    }
 }
 
 fn rollout_of<'a>(state: &'a State, placement: &Placement) -> Option<&'a crate::model::Rollout> {

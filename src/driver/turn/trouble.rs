@@ -3,9 +3,9 @@
 
 use super::{Core, Pending, append_as};
 use crate::engine;
-use crate::model::command::{Answer, Command, Refusal};
+use crate::model::command::{Answer, Command, PipelineCommand, Refusal};
 use crate::model::input::Asked;
-use crate::model::{Action, Actor, Clean, Entry, Event, Input, Record, Seq, State};
+use crate::model::{Action, Actor, Clean, Entry, Event, Input, Record, RunNumber, Seq, State};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Between two attempts to open the history anew.
@@ -88,8 +88,21 @@ fn fold(core: &mut Core, records: &[Record], last: Seq) {
     }
 }
 
+fn run_of(state: &State, command: &PipelineCommand) -> RunNumber {
+    match command {
+        PipelineCommand::Run { .. } => RunNumber(state.pipelines.begun),
+        PipelineCommand::Cancel { run, .. } | PipelineCommand::Confirm { run, .. } => *run,
+    }
+}
+
 fn accepted(state: &State, command: &Command) -> Answer {
-    let place = state.placements.get(command.placement());
+    if let Command::Pipeline(command) = command {
+        return Answer::Run {
+            seq: state.seq,
+            run: run_of(state, command),
+        };
+    }
+    let place = command.placement().and_then(|at| state.placements.get(at));
     let open = place.and_then(|place| place.rollout.as_ref());
     let closed = place.and_then(|place| place.last.as_ref());
     let number = open

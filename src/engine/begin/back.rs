@@ -44,7 +44,7 @@ pub(in crate::engine) fn go_back(
             continue;
         };
         // A part that has no such release stays as it is.
-        let Some(release) = with(place, target.id) else {
+        let Some(release) = parts::made_with(place, target.id) else {
             continue;
         };
         refuse_open(part, Some(place))?;
@@ -84,14 +84,6 @@ fn target<'a>(
     }
     let release = place.releases.get(&target);
     release.ok_or_else(|| nothing_before(spec))
-}
-
-/// A part's release that was made with this one of its lead, unless it stands there already.
-fn with(part: &PlacementState, lead: ReleaseId) -> Option<&Release> {
-    let verified = part.verified.iter().rev();
-    let mut verified = verified.filter_map(|id| part.releases.get(id));
-    let release = verified.find(|release| release.part_of == Some(lead))?;
-    (part.stable() != Some(release.id)).then_some(release)
 }
 
 /// The beginning of a rollback to a release that was verified, or of its n-th part.

@@ -1,6 +1,7 @@
 //! A small world that does what the plan asks, at once and without fault, unless a test says
 //! otherwise. Time passes in steps; between them decide, evolve and plan run as in life.
 
+use super::pipeline::Works;
 use crate::engine::{self, Look, decide, evolve, observe, plan};
 use crate::model::command::{Command, PromoteTo, Refusal};
 use crate::model::effect::{Effect, EffectKey};
@@ -74,6 +75,8 @@ pub(crate) struct Stage {
     pub(crate) told: Told,
     /// Requests per step and server that gets any.
     pub(crate) requests: u64,
+    /// What stages of pipelines come to.
+    pub(crate) works: Works,
     ids: u128,
 }
 
@@ -221,6 +224,7 @@ pub(crate) fn empty_with(spec: ServiceSpec) -> Stage {
         errors: BTreeMap::new(),
         told: Told::Counts(500.0, 0.0),
         requests: 20,
+        works: Works::default(),
         ids: 0,
     };
     stage.world.now_ms = 1_000_000;
@@ -491,6 +495,10 @@ impl Stage {
             let Some(key) = effect.key() else {
                 continue;
             };
+            if key.placement().is_none() {
+                acted |= self.work(&effect, key);
+                continue;
+            }
             if self.smoke_hangs && matches!(effect, Effect::Smoke { .. }) {
                 continue;
             }
@@ -503,15 +511,15 @@ impl Stage {
             if effect.is_write() {
                 self.writes.push(effect);
             }
-            let event = Event::Settled(Settled {
+            let settled = Settled {
                 ticket: 0,
                 key,
                 id,
                 outcome,
                 seen: Some(seen),
-            });
+            };
             let now_ms = self.world.now_ms;
-            observe(&mut self.world, &Input { now_ms, event });
+            engine::observe::settled(&mut self.world, &settled, now_ms, now_ms);
             acted = true;
         }
         acted
@@ -519,7 +527,7 @@ impl Stage {
 
     pub(crate) fn perform(&mut self, effect: &Effect) -> (Outcome, Observation) {
         let key = effect.key().expect("the stage does no timers");
-        let placement = key.placement().clone();
+        let placement = key.placement().expect("no pipeline").clone();
         let refused = || Outcome::Rejected {
             why: "connection refused".into(),
         };
@@ -695,7 +703,10 @@ impl Stage {
                 };
                 (Outcome::Applied, seen)
             }
-            Effect::WakeAt { .. } => panic!("the stage has no {effect:?}"),
+            Effect::RunStage { .. }
+            | Effect::CancelStage { .. }
+            | Effect::AskDeploy { .. }
+            | Effect::WakeAt { .. } => panic!("the stage has no {effect:?}"),
         }
     }
 

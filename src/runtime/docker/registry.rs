@@ -1,5 +1,6 @@
-//! How large an image is, by its manifest in a registry (the distribution API). Reads only; must not
-//! decide whether it is there: this machine may reach another registry than the host does.
+//! How large an image is, and what a tag stands for, by the manifest in a registry (the distribution
+//! API). Reads only; must not decide whether a host can pull it: this machine may reach another
+//! registry than the host does.
 
 use super::login;
 use crate::model::container::repository;
@@ -7,6 +8,7 @@ use bollard::auth::DockerCredentials;
 use reqwest::header::{ACCEPT, WWW_AUTHENTICATE};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 use std::time::Duration;
 
 /// For one answer.
@@ -39,6 +41,55 @@ struct Manifest {
 struct Blob {
     #[serde(default)]
     size: u64,
+    #[serde(default)]
+    digest: String,
+}
+
+/// What a tag stands for in its registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tagged {
+    /// The manifest's digest, `sha256:…`, computed of what came.
+    pub digest: String,
+    /// The digest of the settings that the manifest names, which is the image's id on most daemons;
+    /// `None` for an index over several platforms.
+    pub config: Option<String>,
+}
+
+/// Asks an image's registry what its tag stands for; `None` where it has no such tag. Within 4 s per
+/// answer.
+///
+/// # Errors
+/// In words, when the registry cannot be reached or refuses.
+pub async fn tagged(
+    image: &str,
+    login: Option<&DockerCredentials>,
+) -> Result<Option<Tagged>, String> {
+    let host = login::registry(image);
+    let registry = Registry::of(image, login);
+    let registry = registry.ok_or_else(|| format!("{host}: no HTTP client can be made"))?;
+    let Some(bytes) = registry.read(tag(image)).await? else {
+        return Ok(None);
+    };
+    let manifest: Manifest = serde_json::from_slice(&bytes)
+        .map_err(|error| format!("{host}: its answer is no manifest: {error}"))?;
+    let hex: String = Sha256::digest(&bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let config = manifest.config.map(|config| config.digest);
+    Ok(Some(Tagged {
+        digest: format!("sha256:{hex}"),
+        config: config.filter(|digest| !digest.is_empty()),
+    }))
+}
+
+/// The tag of an image's name, as docker reads it.
+fn tag(image: &str) -> &str {
+    let rest = &image[repository(image).len()..];
+    match rest.strip_prefix(':') {
+        Some(tag) => tag,
+        None => "latest",
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -134,6 +185,36 @@ impl<'a> Registry<'a> {
         serde_json::from_slice(&body(answer).await?).ok()
     }
 
+    /// The bytes of a manifest by its tag or digest; `None` where there is none.
+    async fn read(&self, reference: &str) -> Result<Option<Vec<u8>>, String> {
+        let url = format!("{}/v2/{}/manifests/{reference}", self.base, self.path);
+        let ask = || self.http.get(&url).header(ACCEPT, MANIFESTS);
+        let wrong = |error: reqwest::Error| format!("{}: {}", self.base, deepest(&error));
+        let mut answer = ask().send().await.map_err(wrong)?;
+        if answer.status() == StatusCode::UNAUTHORIZED {
+            let challenge = answer.headers().get(WWW_AUTHENTICATE);
+            let challenge = challenge.and_then(|value| value.to_str().ok());
+            let challenge = challenge.unwrap_or_default().to_owned();
+            let again = self.admitted(ask(), &challenge).await;
+            let again = again.ok_or_else(|| {
+                format!(
+                    "{}: it asks for a login, and none fits; log in to it",
+                    self.base
+                )
+            })?;
+            answer = again.send().await.map_err(wrong)?;
+        }
+        match answer.status() {
+            StatusCode::NOT_FOUND => Ok(None),
+            status if status.is_success() => {
+                let whole = body(answer).await;
+                let cut = || format!("{}: its answer is too long or was cut", self.base);
+                whole.ok_or_else(cut).map(Some)
+            }
+            status => Err(format!("{}: it answered {status}", self.base)),
+        }
+    }
+
     /// The request again, with what the registry asks for.
     async fn admitted(&self, request: RequestBuilder, challenge: &str) -> Option<RequestBuilder> {
         let (scheme, rest) = challenge.split_once(' ').unwrap_or((challenge, ""));
@@ -164,6 +245,15 @@ impl<'a> Registry<'a> {
         let login = self.login?;
         Some(request.basic_auth(login.username.as_ref()?, login.password.as_ref()))
     }
+}
+
+/// The innermost cause, which says most.
+fn deepest(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
 }
 
 /// As docker does it: plain text on this machine, TLS everywhere else.
@@ -215,6 +305,13 @@ mod tests {
             "http://127.0.0.1:5000/v2/a/b"
         );
         assert_eq!(of("r.example/a/b@sha256:00"), "https://r.example/v2/a/b");
+    }
+
+    #[test]
+    fn a_tag_is_what_follows_the_repository() {
+        assert_eq!(tag("127.0.0.1:5000/a/b:v1.2"), "v1.2");
+        assert_eq!(tag("127.0.0.1:5000/a/b"), "latest");
+        assert_eq!(tag("shop"), "latest");
     }
 
     #[test]

@@ -45,6 +45,7 @@ impl Checks {
         let Some(key) = effect.key() else {
             return Err("a timer was started as an effect".to_owned());
         };
+        self.start_of_pipeline(effect)?;
         if let Some((_, until_ms)) = self.started.get(&key)
             && until_ms + GRACE_MS > now_ms
         {
@@ -207,8 +208,9 @@ impl Checks {
         let place = self.place_of(placement);
         let meant = place.and_then(|place| place.instances.get(server));
         let there = fleet.instances.get(server);
+        // Where nothing runs any more nothing is stopped, whatever the newest reading showed.
         let foreign =
-            there.is_some_and(|there| meant.is_none_or(|meant| meant.release != there.release));
+            there.is_none_or(|there| meant.is_none_or(|meant| meant.release != there.release));
         if foreign {
             return Ok(());
         }

@@ -26,6 +26,11 @@ impl Checks {
     ) -> Checked {
         let illegal =
             |why: String| format!("record {} ({}): {why}", record.seq, record.entry.kind());
+        if record.entry.run().is_some() {
+            self.run_may_follow(record).map_err(illegal)?;
+            fold(&mut self.oracle, record, self.mutation);
+            return Ok(());
+        }
         if let Some(part) = record.entry.placement().filter(|at| **at != self.at) {
             self.part_may_follow(part, record).map_err(illegal)?;
             self.note_part(part, record);
@@ -55,6 +60,7 @@ impl Checks {
                     .map_err(illegal)?;
             }
         }
+        self.note_rollout(record).map_err(illegal)?;
         self.note(record);
         let (before, soak_ms) = (self.key(), self.soak_ms());
         let revision = self.revision();

@@ -97,6 +97,7 @@ pub(super) fn undo(command: &Command, look: Option<&Look<'_>>, after: &Placement
         Command::Undrain { server, .. } => format!(":drain {server}"),
         Command::Drill { .. } => "it goes back by itself; A abort at once".to_owned(),
         Command::Note { .. } => "none: what is written stays".to_owned(),
+        Command::Pipeline(_) => "cancel the run".to_owned(),
     }
 }
 

@@ -59,6 +59,7 @@ fn told(stage: &Stage, command: Command) -> Preview {
         release: ReleaseId(Uuid::from_u128(900)),
     };
     let asking = Asking {
+        placement: stage.placement(),
         asked,
         protected: true,
         to_the_end: false,

@@ -2,6 +2,7 @@
 //! traffic would return to.
 
 use crate::engine::{self, Look, capacity};
+use crate::model::Placement;
 use crate::model::command::Command;
 use crate::model::state::InstanceStatus;
 use crate::model::{Clean, Phase, PlacementState, Rollout, World};
@@ -10,12 +11,12 @@ use crate::view::traffic::Demand;
 use crate::view::words;
 
 /// What is known of balancers and runtimes and matters to whoever moves traffic.
-pub(super) fn of_peers(world: &World, command: &Command) -> Vec<Clean> {
+pub(super) fn of_peers(world: &World, placement: &Placement, command: &Command) -> Vec<Clean> {
     let moves = !matches!(
         command,
         Command::Hold { .. } | Command::Resume { .. } | Command::Note { .. }
     );
-    let place = world.placements.get(command.placement());
+    let place = world.placements.get(placement);
     let Some(place) = place.filter(|_| moves) else {
         return Vec::new();
     };

@@ -167,6 +167,7 @@ mod tests {
                 timeline: Vec::new(),
             },
             placements: view::placements(&stage.state, &stage.world, &[]),
+            runs: Vec::new(),
         }
     }
 
