@@ -323,6 +323,7 @@ fn alone(number: usize) -> ServiceSpec {
             memory: None,
             disk: None,
             uptime: None,
+            comparison: None,
         },
         metrics: (number == 1).then(source).into_iter().collect(),
         parts: Vec::new(),
