@@ -4,8 +4,10 @@
 
 #![deny(clippy::disallowed_methods)]
 
+pub mod comparison;
 pub mod counts;
 pub mod rank;
+pub mod replay;
 mod rules;
 pub mod sequential;
 mod source;
@@ -14,9 +16,11 @@ mod unmistakable;
 
 pub use source::{SourceEvidence, SourceState, Usage, scrapes};
 
+pub use comparison::is_ruled_out;
 pub use unmistakable::{is_first_look, is_unmistakable};
 
 use crate::model::Clean;
+use crate::model::comparison::Compared;
 use crate::model::service::AnalysisSettings;
 use crate::model::verdict::{Counters, Finding, RuleState, Verdict, VerdictClass};
 
@@ -41,6 +45,8 @@ pub struct Evidence {
     pub usage: Option<Usage>,
     /// What sources of metrics say.
     pub sources: Vec<SourceEvidence>,
+    /// What the comparison of counts with stable's says so far, over the whole rollout.
+    pub compared: Option<Compared>,
 }
 
 /// Length of the recent window.
@@ -67,6 +73,36 @@ pub fn judge(evidence: &Evidence, settings: &AnalysisSettings, min_requests: u64
         findings,
         because,
     }
+}
+
+/// How many judgements in a row failed, up to the one at `now_ms`, an interval apart; at most as many
+/// as count. `at` says what the word was at an earlier time.
+pub fn failures(
+    now: VerdictClass,
+    settings: &AnalysisSettings,
+    now_ms: u64,
+    at: impl Fn(u64) -> VerdictClass,
+) -> u32 {
+    if now != VerdictClass::Fail {
+        return 0;
+    }
+    let earlier = (1..settings.failures).take_while(|back| {
+        let then_ms = now_ms.saturating_sub(u64::from(*back) * settings.interval_ms);
+        at(then_ms) == VerdictClass::Fail
+    });
+    1 + earlier.count() as u32
+}
+
+/// Whether a failing release is taken back now; `before` is the newest verdict that was recorded.
+pub fn takes_back(now: &Verdict, before: Option<&Verdict>, settings: &AnalysisSettings) -> bool {
+    let enough = now.failures >= settings.failures;
+    now.class == VerdictClass::Fail && (enough || is_unmistakable(now, before))
+}
+
+/// Whether a verdict is to be recorded: its word changed, or it is a look to be confirmed.
+pub fn is_news(now: &Verdict, before: Option<&Verdict>) -> bool {
+    let was = before.map_or(VerdictClass::Inconclusive, |before| before.class);
+    was != now.class || is_first_look(now, before)
 }
 
 /// What a source of metrics has to say beside its rules: the word, and why.

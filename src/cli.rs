@@ -14,6 +14,7 @@ mod exit;
 mod haproxy;
 mod history;
 mod host;
+mod judge;
 mod log;
 mod look;
 mod metrics;
@@ -90,6 +91,9 @@ enum Command {
     Watch(look::WatchArgs),
     /// Wait for a rollout's end
     Wait(wait::WaitArgs),
+    /// Judge samples again, as the engine would
+    #[command(subcommand)]
+    Judge(judge::JudgeCommand),
     /// From a commit to production, stage by stage
     #[command(subcommand)]
     Pipeline(pipeline::PipelineCommand),
@@ -193,6 +197,7 @@ async fn dispatch(context: Context, command: Option<Command>) -> Exit {
         Some(Command::Status(args)) => look::status(&context, args).await,
         Some(Command::Watch(args)) => look::watch(&context, args).await,
         Some(Command::Wait(args)) => wait::run(&context, args).await,
+        Some(Command::Judge(command)) => judge::run(&context, &command),
         Some(Command::Pipeline(command)) => pipeline::run(&context, command).await,
         Some(Command::History(args)) => history::run(&context, args).await,
         Some(Command::Engine(command)) => engine::run(&context, command).await,

@@ -53,6 +53,7 @@ pub use webhook::{Pushed, WebhookRule, WebhookSettings, WebhookSource};
 pub use world::{BalancerSettings, EnvSettings, HaproxySettings, RuntimeSettings, Shares};
 
 use crate::model::pipeline::PipelineSpec;
+use crate::model::service::AnalysisSettings;
 use crate::model::{
     BalancerName, EnvName, MetricsName, PipelineName, Placement, RuntimeName, ServiceName,
     ServiceSpec,
@@ -76,8 +77,30 @@ pub struct Config {
     balancers: BTreeMap<BalancerName, BalancerSettings>,
     metrics: BTreeMap<MetricsName, PrometheusSettings>,
     placements: BTreeMap<Placement, Placed>,
+    judging: Judging,
     pipelines: BTreeMap<PipelineName, PipelineSpec>,
     webhook: Option<WebhookSettings>,
+}
+
+/// By what the judge goes where no service says otherwise: `[analysis]` and `[canary]` themselves.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judging {
+    /// What it holds against a new release.
+    pub analysis: AnalysisSettings,
+    /// Requests the new release must have answered before it may pass.
+    pub min_requests: u64,
+    /// `FILE:LINE` of a p99 limit that is written, and no default.
+    pub latency_p99_at: Option<String>,
+}
+
+impl Default for Judging {
+    fn default() -> Self {
+        Self {
+            analysis: defaults::analysis(),
+            min_requests: defaults::canary().min_requests,
+            latency_p99_at: None,
+        }
+    }
 }
 
 /// A service in an environment.
@@ -254,6 +277,11 @@ impl Config {
     /// Every source of metrics, in order.
     pub fn metrics(&self) -> impl Iterator<Item = (&MetricsName, &PrometheusSettings)> {
         self.metrics.iter()
+    }
+
+    /// By what the judge goes where no service says otherwise.
+    pub fn judging(&self) -> &Judging {
+        &self.judging
     }
 
     /// A pipeline, as resolved: its deploys hold their services with their parts.

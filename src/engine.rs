@@ -1,6 +1,7 @@
 //! The engine, pure: what to record, what that means, and what is outstanding.
 //!
 //! - [`fn@observe`] keeps what was seen in the [`World`](crate::model::World), never recorded;
+//! - [`fn@follow`] compares a canary's counts with stable's as they come, never recorded either;
 //! - [`decide`](decide::decide) judges an input and answers with entries or a refusal;
 //! - [`fn@evolve`] folds records into the [`State`](crate::model::State), the only thing replay runs;
 //! - [`plan`](plan::plan) derives from both what is outstanding, again and again, until nothing is.
@@ -23,6 +24,7 @@ mod blue_green;
 mod canary;
 pub mod capacity;
 mod command;
+pub mod compare;
 mod everyday;
 mod evidence;
 mod instance;
@@ -40,6 +42,7 @@ pub(crate) mod steps;
 mod stock;
 mod traffic;
 
+pub use compare::{Comparisons, follow};
 pub use decide::{decide, refusal_entry};
 pub use evolve::evolve;
 pub use look::Look;

@@ -11,6 +11,7 @@
 
 pub mod checks;
 pub mod command;
+pub mod comparison;
 pub mod container;
 pub mod effect;
 pub mod entry;

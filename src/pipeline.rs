@@ -71,7 +71,28 @@ struct Inner {
     place: Place,
     mirrors: Mirrors,
     active: Mutex<HashMap<(RunId, StageName), Active>>,
+    seen: Mutex<Seen>,
 }
+
+/// Runs of this process, so that one is not taken for an old one before anybody could know of it.
+#[derive(Default)]
+struct Seen {
+    /// When a stage of a run last began or ended here.
+    at: HashMap<RunId, Instant>,
+    /// Runs that somebody asked to keep: where they are not asked for any more, they are over.
+    kept: BTreeSet<RunId>,
+}
+
+impl Seen {
+    /// Whether a run that is not to be kept may still be a new one.
+    fn may_be_new(&self, run: RunId) -> bool {
+        let is_recent = self.at.get(&run).is_some_and(|at| at.elapsed() < NEW);
+        is_recent && !self.kept.contains(&run)
+    }
+}
+
+/// So long a run may be under way before those who ask what to keep must know of it.
+const NEW: Duration = Duration::from_secs(60);
 
 /// A stage under way.
 struct Active {
@@ -89,17 +110,34 @@ impl LocalStages {
                 options,
                 mirrors: Mirrors::default(),
                 active: Mutex::default(),
+                seen: Mutex::default(),
             }),
         }
     }
 
     /// Removes what is not needed any more: the work trees of all runs but those to keep and those
-    /// under way, and the outputs of all but the newest [`RUNS_WITH_OUTPUT`] runs. Idempotent. Blocks
-    /// on the file system: call it where that may be.
+    /// under way, and the outputs of all but the newest [`RUNS_WITH_OUTPUT`] runs. A run that began
+    /// here within the last minute stays until it was kept once: whoever says what to keep may not
+    /// have known of it. Idempotent. Blocks on the file system: call it where that may be.
     pub fn tidy(&self, keep: &BTreeSet<RunId>) {
-        let mut keep = keep.clone();
-        keep.extend(self.active().keys().map(|(run, _)| *run));
-        self.inner.place.tidy(&keep);
+        let place = &self.inner.place;
+        // What begins after this is no old run's.
+        let there = place.runs();
+        let mut stay = keep.clone();
+        stay.extend(self.active().keys().map(|(run, _)| *run));
+        let mut seen = self.seen();
+        seen.kept.extend(keep);
+        stay.extend(there.iter().filter(|run| seen.may_be_new(**run)));
+        seen.kept.retain(|run| stay.contains(run));
+        seen.at
+            .retain(|run, at| stay.contains(run) || at.elapsed() < NEW);
+        drop(seen);
+        place.tidy(there, &stay);
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        let seen = self.inner.seen.lock();
+        seen.unwrap_or_else(PoisonError::into_inner)
     }
 
     fn active(&self) -> MutexGuard<'_, HashMap<(RunId, StageName), Active>> {
@@ -124,6 +162,7 @@ impl LocalStages {
         }
         active.insert(key.clone(), entry);
         drop(active);
+        self.seen().at.insert(call.run, Instant::now());
         Ok(Entered {
             stages: self,
             key,
@@ -188,6 +227,7 @@ struct Entered<'a> {
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
+        self.stages.seen().at.insert(self.key.0, Instant::now());
         self.stages.active().remove(&self.key);
     }
 }

@@ -16,6 +16,7 @@ mod foretell;
 pub mod pipeline;
 mod ready;
 mod rollout;
+mod rules;
 mod slots;
 mod timeline;
 mod traffic;

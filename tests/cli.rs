@@ -9,6 +9,9 @@ mod words;
 #[path = "cli/engine.rs"]
 mod engine;
 
+#[path = "cli/judge.rs"]
+mod judge;
+
 #[path = "cli/requests.rs"]
 mod requests;
 

@@ -282,6 +282,36 @@ fn the_defaults_of_each_strategy_that_the_example_shows_are_the_defaults() {
     }
 }
 
+// ---- The comparison with stable ----
+
+#[test]
+fn errors_are_compared_by_default_and_as_a_multiple_only_where_nothing_else_counts_them() {
+    let analysis = |text: &str, placement: &str| spec(&loaded(text), placement).analysis;
+    let plain = analysis(SERVICE, "web@dev");
+    assert_eq!(plain.comparison, Some(defaults::comparison()));
+    assert_eq!(plain.error_ratio_vs_stable, None);
+    let written = format!(
+        "{SERVICE}[analysis]\ntolerated_ratio = 1.5\n[service.web.analysis]\n\
+         smallest_regression_worth_catching = 3\ncompare_latencies = true\nearly_safety = true\n"
+    );
+    let comparison = analysis(&written, "web@dev").comparison.expect("on");
+    let ratios = (comparison.tolerated_ratio, comparison.smallest_regression);
+    assert_eq!(ratios, (1.5, 3.0), "key by key");
+    assert!(comparison.latencies && comparison.early_safety);
+    let off = format!("{SERVICE}[analysis]\nfalse_alarm_per_rollout = false\n");
+    assert_eq!(analysis(&off, "web@dev").comparison, None);
+    let worker = "[metrics.prom]\nkind = \"prometheus\"\nurl = \"http://127.0.0.1:9090\"\n\
+                  preset = \"http\"\nscrape_interval = \"5s\"\n[service.jobs]\n\
+                  command = [\"./jobs\", \"{port}\"]\ntraffic = \"none\"\n\
+                  strategy = \"rolling\"\nservers = { j1 = \"127.0.0.1:8301\", \
+                  j2 = \"127.0.0.1:8302\", j3 = \"127.0.0.1:8303\" }\n";
+    let of_source = analysis(worker, "jobs@dev");
+    assert_eq!(of_source.comparison, None);
+    assert_eq!(of_source.error_ratio_vs_stable, Some(1.5));
+    let off = format!("{worker}[service.jobs.analysis]\nerror_ratio_vs_stable = false\n");
+    assert_eq!(analysis(&off, "jobs@dev").error_ratio_vs_stable, None);
+}
+
 // ---- Strategies ----
 
 fn strategy(text: &str, placement: &str) -> Strategy {

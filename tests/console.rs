@@ -3,6 +3,9 @@
 mod console {
     mod dialogs;
     mod fixture;
+    mod pipelines;
+    mod run_dialogs;
+    mod runs;
     mod scene;
     mod screens;
     mod strategies;

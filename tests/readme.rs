@@ -32,7 +32,7 @@ fn its_configurations_are_valid() {
         .skip(1)
         .map(|rest| rest.split("```").next().expect("an end"))
         .collect();
-    assert_eq!(blocks.len(), 10);
+    assert_eq!(blocks.len(), 11);
     for text in blocks {
         let loaded = Config::of_texts(&[(Path::new("wheelhouse.toml"), text)]);
         let loaded = loaded.unwrap_or_else(|errors| panic!("{errors}\n{text}"));

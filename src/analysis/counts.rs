@@ -4,9 +4,10 @@
 //! false-alarm rate, half of it for errors. A latency is judged as the share of requests above a
 //! bucket edge, the one that stable's p50, p95 or p99 lies in: no quantile is compared.
 
-use super::sequential::{Answer, CountEvidence, Counted, Question, SequentialTest};
+use super::sequential::{Answer, Counted, LIVELY, Question, SequentialTest};
 use crate::model::verdict::{Counters, Histogram};
-use serde::{Deserialize, Serialize};
+
+pub use crate::model::comparison::{Event, EventEvidence};
 
 /// Stable's quantiles whose edges are watched.
 const QUANTILES: [f64; 3] = [0.5, 0.95, 0.99];
@@ -15,68 +16,13 @@ const LATENCIES_MIN: u64 = 1_000;
 /// Share of the false-alarm rate for errors, where latencies are watched too.
 const ERRORS_SHARE: f64 = 0.5;
 
-/// What is counted of requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Event {
-    /// It failed.
-    Error,
-    /// It took longer than so many ms, an edge of [`Histogram`].
-    SlowerThan(u32),
-}
-
-impl Event {
-    /// Requests and events of one interval. Requests whose latency is unknown do not count for a
-    /// latency.
-    pub fn of(self, counters: &Counters) -> Counted {
-        match (self, &counters.latency) {
-            (Self::Error, _) => Counted::new(counters.requests, counters.errors),
-            (Self::SlowerThan(edge_ms), Some(latency)) => {
-                Counted::new(latency.count(), latency.above(edge_ms).unwrap_or(0))
-            }
-            (Self::SlowerThan(_), None) => Counted::default(),
-        }
-    }
-}
-
-/// What one test says.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct EventEvidence {
-    /// Of what.
-    pub event: Event,
-    /// The probability of a false alarm that this test may use, 0–1.
-    pub false_alarm: f64,
-    /// What it says.
-    pub evidence: CountEvidence,
-}
-
-impl EventEvidence {
-    /// One sentence for people.
-    pub fn sentence(&self) -> String {
-        let CountEvidence {
-            ratio,
-            ratio_low,
-            ratio_high,
-            ..
-        } = self.evidence;
-        let what = match self.event {
-            Event::Error => "errors".to_owned(),
-            Event::SlowerThan(edge_ms) => format!("requests over {edge_ms} ms"),
-        };
-        let high = ratio_high.map_or("?".to_owned(), |high| format!("{high:.1}"));
-        let said = match self.evidence.answer {
-            Answer::Worse => "worse than tolerated".to_owned(),
-            Answer::Safe => "no regression worth catching".to_owned(),
-            Answer::Open => match self.evidence.needs_requests {
-                Some(needs) => format!("needs about {needs} more requests"),
-                None => "open".to_owned(),
-            },
-        };
-        let requests = self.evidence.canary.requests;
-        format!(
-            "{what} {ratio:.1} × stable's ({ratio_low:.1}–{high}) in {requests} requests: {said}"
-        )
-    }
+/// What is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watched {
+    /// Errors alone.
+    Errors,
+    /// Errors, and requests slower than stable's usual ones.
+    ErrorsAndLatencies,
 }
 
 /// All tests of one rollout.
@@ -89,7 +35,19 @@ impl CountJudge {
     /// `history` are stable's counters before the rollout, interval by interval, oldest first.
     /// Latencies are watched where it holds enough of them.
     pub fn new(question: Question, history: &[Counters]) -> Self {
-        let edges = usual_edges(history);
+        let mut judge = Self::unlearned(question, Watched::ErrorsAndLatencies, history);
+        history.iter().for_each(|counters| judge.learn(counters));
+        judge.begin();
+        judge
+    }
+
+    /// The same before it followed any of `history`, which takes most of the time: each interval of
+    /// it is to be [learned](Self::learn), before it [begins](Self::begin).
+    pub fn unlearned(question: Question, watched: Watched, history: &[Counters]) -> Self {
+        let edges = match watched {
+            Watched::Errors => Vec::new(),
+            Watched::ErrorsAndLatencies => usual_edges(history),
+        };
         let (errors, latencies) = match edges.len() {
             0 => (question.false_alarm, 0.0),
             edges => {
@@ -106,12 +64,25 @@ impl CountJudge {
                 false_alarm,
                 ..question
             };
-            (event, false_alarm, SequentialTest::new(question, &counts))
+            let test = SequentialTest::unlearned(question, LIVELY, &counts);
+            (event, false_alarm, test)
         };
         let events = std::iter::once((Event::Error, errors)).chain(slower);
         Self {
             tests: events.map(test).collect(),
         }
+    }
+
+    /// One interval of stable alone, before the canary had requests.
+    pub fn learn(&mut self, stable: &Counters) {
+        for (event, _, test) in &mut self.tests {
+            test.learn(event.of(stable));
+        }
+    }
+
+    /// From here on there is a canary.
+    pub fn begin(&mut self) {
+        self.tests.iter_mut().for_each(|(_, _, test)| test.begin());
     }
 
     /// Adds what both versions answered within one interval.
@@ -211,13 +182,13 @@ mod tests {
         assert_eq!(slower.answer(), Answer::Worse);
         let evidence = slower.evidence();
         let says: Vec<Answer> = evidence.iter().map(|one| one.evidence.answer).collect();
-        assert_ne!(says[0], Answer::Worse, "{}", evidence[0].sentence());
+        assert_ne!(says[0], Answer::Worse, "{}", evidence[0].sentence(None));
         assert_eq!(judged(&counted(100, 0, 150), 2).answer(), Answer::Open);
         let safe = judged(&counted(100, 0, 150), 200);
         let says: Vec<String> = safe
             .evidence()
             .iter()
-            .map(EventEvidence::sentence)
+            .map(|one| one.sentence(None))
             .collect();
         assert_eq!(
             safe.answer(),
@@ -239,7 +210,7 @@ mod tests {
         let evidence = judge.evidence();
         assert_eq!(evidence.len(), 1);
         assert_eq!(evidence[0].false_alarm, 0.01);
-        let text = evidence[0].sentence();
+        let text = evidence[0].sentence(None);
         assert!(text.starts_with("errors "), "{text}");
         assert!(text.contains("in 100 requests: needs about "), "{text}");
     }

@@ -1,10 +1,11 @@
-//! The rules of the judge, in the order of the decision tree: errors, latency, health.
+//! The rules of the judge, in the order of the decision tree: errors (and what they are
+//! compared with), latency, health.
 //!
 //! Absolute limits are fire alarms; relative ones compare with stable at the same time. A
 //! relative rule on few requests cries wolf: with identical versions at 0.2 % errors,
 //! "≤ 1.5 × stable" fires on 18–34 % of looks at 100–1,000 requests, hence the minimums.
 
-use super::Evidence;
+use super::{Evidence, comparison};
 use crate::model::Clean;
 use crate::model::service::AnalysisSettings;
 use crate::model::verdict::{Counters, Finding, LATENCY_EDGES_MS, RuleState};
@@ -49,11 +50,17 @@ pub(super) fn findings(evidence: &Evidence, settings: &AnalysisSettings) -> Vec<
             .infrastructure_health
             .map(|limit| health(evidence, limit)),
     );
+    let errors = |row: &&Finding| row.rule.starts_with("error_ratio");
+    let at = step.iter().take_while(errors).count();
+    step.splice(at..at, comparison::findings(evidence, settings));
     step
 }
 
 /// One sentence about a broken rule.
 pub(super) fn sentence(finding: &Finding) -> String {
+    if let Some(sentence) = comparison::sentence(finding) {
+        return sentence;
+    }
     let rule = finding.rule.as_str();
     let value = |value: Option<f64>| match value {
         None => "none".to_owned(),
@@ -159,6 +166,7 @@ fn traffic(canary: &Counters, stable: Option<&Counters>, s: &AnalysisSettings) -
     all
 }
 
+/// A row without values, which waits.
 pub(super) fn finding(rule: &str, counters: &Counters, needs: u64) -> Finding {
     Finding {
         rule: rule.to_owned(),
@@ -170,6 +178,7 @@ pub(super) fn finding(rule: &str, counters: &Counters, needs: u64) -> Finding {
         needs,
         source: Clean::default(),
         note: None,
+        compared: None,
     }
 }
 
@@ -318,5 +327,6 @@ fn health(evidence: &Evidence, limit: f64) -> Finding {
         needs: PROBES_MIN,
         source: Clean::default(),
         note: None,
+        compared: None,
     }
 }

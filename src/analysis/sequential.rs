@@ -30,7 +30,7 @@ use grid::{MOST_BASE_RATE, MOST_RATE, grid, rate_of, steps};
 use likelihood::Bursts;
 use serde::{Deserialize, Serialize};
 
-pub use evidence::{Answer, CountEvidence};
+pub use crate::model::comparison::{Answer, CountEvidence, Counted};
 pub use filter::Dynamics;
 pub use grid::divergence;
 
@@ -98,30 +98,6 @@ pub const LIVELY: Dynamics = Dynamics {
     change: 0.02,
 };
 
-/// One version's counts of one interval.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Counted {
-    /// Requests.
-    pub requests: u64,
-    /// Of those: events, such as errors; never more.
-    pub events: u64,
-}
-
-impl Counted {
-    /// More events than requests (an error without a counted request) count as so many requests.
-    pub fn new(requests: u64, events: u64) -> Self {
-        Self {
-            requests: requests.max(events),
-            events,
-        }
-    }
-
-    fn add(&mut self, other: Self) {
-        self.requests = self.requests.saturating_add(other.requests);
-        self.events = self.events.saturating_add(other.events);
-    }
-}
-
 /// How the canary compares with stable under one hypothesis.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Hypothesis {
@@ -177,6 +153,15 @@ impl SequentialTest {
 
     /// The same with another idea of how rates move.
     pub fn with_dynamics(question: Question, dynamics: Dynamics, history: &[Counted]) -> Self {
+        let mut test = Self::unlearned(question, dynamics, history);
+        history.iter().for_each(|counted| test.learn(*counted));
+        test.begin();
+        test
+    }
+
+    /// A test that knows which rates to expect from `history`, but followed none of it yet: each
+    /// interval of it is to be [learned](Self::learn), before it [begins](Self::begin).
+    pub(super) fn unlearned(question: Question, dynamics: Dynamics, history: &[Counted]) -> Self {
         let grid = grid(history);
         let rates: Vec<f64> = grid.iter().map(|odds| rate_of(*odds)).collect();
         let least = question.floor.clamp(1e-9, MOST_RATE);
@@ -193,7 +178,7 @@ impl SequentialTest {
         };
         let hypotheses = hypotheses(&question);
         let shifts = hypotheses.iter().map(|hypothesis| hypothesis.steps());
-        let mut test = Self {
+        Self {
             question,
             dynamics,
             shifts: shifts.fold((0, 0), |all, steps| (all.0.min(steps), all.1.max(steps))),
@@ -209,14 +194,11 @@ impl SequentialTest {
             ln_waiting: (1.0 - FROM_THE_START).ln(),
             peak: 0.0,
             safe_peak: f64::NEG_INFINITY,
-        };
-        history.iter().for_each(|counted| test.learn(*counted));
-        test.begin();
-        test
+        }
     }
 
     /// One interval of stable alone, before the rollout.
-    fn learn(&mut self, stable: Counted) {
+    pub(super) fn learn(&mut self, stable: Counted) {
         let [rates, nothing, _] = &mut self.buffers;
         for belief in &mut self.beliefs {
             let path = &mut belief.paths[0];
@@ -245,7 +227,7 @@ impl SequentialTest {
     }
 
     /// From here on there is a canary.
-    fn begin(&mut self) {
+    pub(super) fn begin(&mut self) {
         let likelihoods = self
             .beliefs
             .iter()

@@ -18,6 +18,7 @@ fn settings() -> AnalysisSettings {
         memory: None,
         disk: None,
         uptime: None,
+        comparison: None,
     }
 }
 

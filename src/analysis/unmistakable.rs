@@ -4,6 +4,7 @@
 //! of its requests must not keep its share for an interval longer. Pure, and only about the
 //! balancer's own counters: a source that is scraped confirms, it does not hurry.
 
+use super::comparison;
 use crate::model::verdict::{Finding, RuleState, Verdict};
 
 /// How many standard deviations of the errors the limit must lie below: one false alarm in three
@@ -11,8 +12,12 @@ use crate::model::verdict::{Finding, RuleState, Verdict};
 const DEVIATIONS: f64 = 5.0;
 
 /// Whether the absolute error limit is broken beyond chance, and was broken before on fewer
-/// requests: two readings say so, not one.
+/// requests: two readings say so, not one. Or whether the comparison with stable crossed its
+/// threshold: its false alarms are bounded however often it looks, so there is nothing to confirm.
 pub fn is_unmistakable(now: &Verdict, before: Option<&Verdict>) -> bool {
+    if now.findings.iter().any(comparison::is_worse) {
+        return true;
+    }
     let Some(before) = before else { return false };
     let confirmed = |found: &Finding| {
         let mut earlier = before.findings.iter();

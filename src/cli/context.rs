@@ -42,6 +42,16 @@ impl Context {
         Ok(Self::new(explicit, self.json))
     }
 
+    /// The configuration files that were named, none by default.
+    pub(super) fn named(&self) -> &[PathBuf] {
+        &self.explicit
+    }
+
+    /// A configuration by the names of its files.
+    pub(super) fn load_named(&self, paths: &[PathBuf]) -> Result<Loaded, Failure> {
+        Config::load(paths).map_err(|errors| self.bad_config(&errors))
+    }
+
     /// The configuration files in force.
     pub(super) fn paths(&self) -> Result<Vec<PathBuf>, Failure> {
         config::paths(&self.explicit).map_err(|errors| self.bad_config(&errors))

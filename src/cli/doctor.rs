@@ -142,7 +142,7 @@ fn judging(spec: &ServiceSpec) -> Finding {
     let limits = [
         (analysis.error_ratio.is_some(), "errors"),
         (
-            analysis.error_ratio_vs_stable.is_some(),
+            analysis.comparison.is_some() || analysis.error_ratio_vs_stable.is_some(),
             "errors against stable",
         ),
         (analysis.latency_p99_ms.is_some(), "p99"),

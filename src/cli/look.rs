@@ -253,6 +253,9 @@ fn print_metric(metric: &MetricRow) {
         value(metric.stable),
         value(metric.limit)
     ));
+    if let (Some(_), Some(note)) = (&metric.compared, &metric.note) {
+        print::line(&format!("      {note}"));
+    }
 }
 
 fn print_instance(row: &InstanceRow) {

@@ -214,6 +214,11 @@ pub const ANALYSIS: Accepted = Accepted {
         "memory",
         "disk",
         "uptime",
+        "false_alarm_per_rollout",
+        "tolerated_ratio",
+        "smallest_regression_worth_catching",
+        "compare_latencies",
+        "early_safety",
     ],
 };
 

@@ -3,7 +3,7 @@
 
 use crate::model::pipeline::{Rerun, StageSpec, StageWork, When};
 use crate::model::service::{
-    AnalysisSettings, CanarySettings, CheckKind, HealthCheck, HttpCheck, Step,
+    AnalysisSettings, CanarySettings, CheckKind, ComparisonSettings, HealthCheck, HttpCheck, Step,
 };
 use crate::model::strategy::{Recreate, Rolling};
 
@@ -145,7 +145,8 @@ pub fn analysis() -> AnalysisSettings {
         error_ratio: Some(0.05),
         latency_p99_ms: Some(1_000),
         mean_ms: Some(2_000.0),
-        error_ratio_vs_stable: Some(1.5),
+        // The comparison takes its place: on identical versions a ratio of few errors fires often.
+        error_ratio_vs_stable: None,
         latency_p99_vs_stable: Some(1.3),
         mean_vs_stable: Some(2.0),
         infrastructure_health: Some(0.95),
@@ -153,8 +154,25 @@ pub fn analysis() -> AnalysisSettings {
         memory: Some(0.85),
         disk: Some(0.90),
         uptime: Some(0.999),
+        comparison: Some(comparison()),
     }
 }
+
+/// How counts are compared with stable's. One false alarm in a hundred rollouts of sound releases;
+/// the other two as the judge's simulations (`cargo bench --bench judge`) use them.
+pub fn comparison() -> ComparisonSettings {
+    ComparisonSettings {
+        false_alarm_per_rollout: 0.01,
+        tolerated_ratio: 1.2,
+        smallest_regression: 2.0,
+        latencies: false,
+        early_safety: false,
+    }
+}
+
+/// Against stable where only a source of metrics counts errors, whose windows overlap: there is
+/// nothing to compare interval by interval.
+pub const ERROR_RATIO_VS_STABLE_OF_SOURCES: f64 = 1.5;
 
 /// When an instance counts as healthy. It gets five minutes to start: 30 tries of 10 s is what
 /// services of this kind are usually given.

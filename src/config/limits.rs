@@ -4,7 +4,6 @@
 use super::durations;
 use super::errors::Problems;
 use super::service::ServiceText;
-use super::tree::Place;
 use crate::config::defaults;
 use crate::model::metrics::{Figure, MetricsSource};
 use crate::model::service::AnalysisSettings;
@@ -75,6 +74,14 @@ pub(super) fn judgeable(
     }
     let mut analysis = text.analysis.settings.clone();
     let lacks = |figure| !there.contains(&figure);
+    if !supply.balancer {
+        // Only a balancer counts both versions side by side.
+        analysis.comparison = None;
+        if text.analysis.relative_errors_unset {
+            let times = defaults::ERROR_RATIO_VS_STABLE_OF_SOURCES;
+            analysis.error_ratio_vs_stable = Some(times);
+        }
+    }
     if lacks(Figure::Errors) {
         (analysis.error_ratio, analysis.error_ratio_vs_stable) = (None, None);
     }
@@ -131,10 +138,7 @@ fn without_gauge(figure: Figure) -> (String, String) {
 
 /// The balancer counts between edges of its own: the limit must be one of them.
 fn p99_edge(text: &ServiceText, problems: &Problems<'_>) {
-    let places = text.analysis.latency_limits.iter().map(|(_, place)| place);
-    let place: Option<&Place> = places
-        .into_iter()
-        .find(|place| place.key.ends_with("latency_p99_ms"));
+    let place = text.analysis.latency_p99();
     if let (Some(place), Some(ms)) = (place, text.analysis.settings.latency_p99_ms)
         && !LATENCY_EDGES_MS.contains(&ms)
     {

@@ -211,6 +211,28 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A number within a range.
+    pub(super) fn number(
+        &self,
+        key: &str,
+        range: RangeInclusive<f64>,
+        mend: &str,
+    ) -> Option<Located<f64>> {
+        let node = self.node(key)?;
+        let value = match node.value {
+            Value::Number(_) | Value::Integer(_) => number(node, range, mend, self.problems),
+            _ => {
+                self.problems
+                    .error(&node.place, is_but_must_be(node, "a number"), mend);
+                None
+            }
+        };
+        value.map(|value| Located {
+            value,
+            place: node.place.clone(),
+        })
+    }
+
     /// A list; a single value counts as a list of one.
     pub(super) fn one_or_more(&self, key: &str) -> Vec<&'a Node> {
         match self.node(key) {

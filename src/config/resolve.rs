@@ -20,7 +20,7 @@ use super::takeover::{self, Kind, SHARED};
 use super::tree::{Node, Place, overlay};
 use super::webhook;
 use super::world::{self, BalancerSettings, EnvSettings, RuntimeSettings, WorldText};
-use super::{Config, Placed};
+use super::{Config, Judging, Placed};
 use crate::model::metrics::MetricsSource;
 use crate::model::service::Backend;
 use crate::model::{BalancerName, EnvName, Placement, ServiceName, ServiceSpec};
@@ -49,8 +49,8 @@ pub(super) fn resolve(root: &Node, hash: &str, problems: &Problems<'_>) -> Confi
         problems,
     };
     // Once for themselves: a fault in them must show even where no service uses them.
-    strategy::canary(&table("canary"), problems);
-    strategy::analysis(&table("analysis"), problems);
+    let canary = strategy::canary(&table("canary"), problems);
+    let analysis = strategy::analysis(&table("analysis"), problems);
     takeover::blue_green(&table("blue_green"), problems);
     takeover::rolling(&table("rolling"), problems);
     takeover::recreate(&table("recreate"), problems);
@@ -95,6 +95,11 @@ pub(super) fn resolve(root: &Node, hash: &str, problems: &Problems<'_>) -> Confi
         runtimes: world.runtimes,
         balancers: world.balancers,
         metrics: world.metrics,
+        judging: Judging {
+            min_requests: canary.settings.min_requests,
+            latency_p99_at: analysis.latency_p99().map(|place| problems.line_of(place)),
+            analysis: analysis.settings,
+        },
         pipelines: BTreeMap::new(),
         webhook: None,
     };

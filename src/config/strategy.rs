@@ -7,7 +7,7 @@ use super::errors::Problems;
 use super::reader::{Limit, Located, Reader, duration_ms, integer};
 use super::tree::{Node, Place, Value};
 use crate::model::metrics::Figure;
-use crate::model::service::{AnalysisSettings, CanarySettings, Step};
+use crate::model::service::{AnalysisSettings, CanarySettings, ComparisonSettings, Step};
 use std::ops::RangeInclusive;
 
 pub(super) const SECOND: u64 = 1_000;
@@ -20,6 +20,9 @@ pub(super) const SOAK: RangeInclusive<u64> = SECOND..=7 * DAY;
 
 /// Range of a limit on latencies, in ms.
 const LATENCY: RangeInclusive<u32> = 1..=600_000;
+
+/// What is to be caught is at least so many times what is tolerated.
+const REGRESSION_MIN: f64 = 1.25;
 
 /// Most steps of one rollout.
 const STEPS_MAX: usize = 50;
@@ -43,12 +46,22 @@ pub(super) struct AnalysisText {
     pub(super) settings: AnalysisSettings,
     /// Limits that were written and need latencies to be judged, with the figure each needs.
     pub(super) latency_limits: Vec<(Figure, Place)>,
+    /// Whether nothing is written about errors as a multiple of stable's.
+    pub(super) relative_errors_unset: bool,
     /// Limits that were written and need requests to be counted.
     pub(super) error_limits: Vec<(Figure, Place)>,
     /// Limits that were written on what a machine or container uses.
     pub(super) gauge_limits: Vec<(Figure, Place)>,
     /// Where the table is.
     pub(super) place: Place,
+}
+
+impl AnalysisText {
+    /// Where a limit on the p99 is written.
+    pub(super) fn latency_p99(&self) -> Option<&Place> {
+        let mut places = self.latency_limits.iter().map(|(_, place)| place);
+        places.find(|place| place.key.ends_with("latency_p99_ms"))
+    }
 }
 
 /// Reads how traffic moves.
@@ -201,6 +214,7 @@ pub(super) fn analysis(node: &Node, problems: &Problems<'_>) -> AnalysisText {
     ]);
     let errors = reader.limit("error_ratio", 0.0..=1.0, RATIO);
     let errors_vs_stable = reader.limit("error_ratio_vs_stable", 1.0..=100.0, TIMES);
+    let relative_errors_unset = matches!(errors_vs_stable, Limit::Unset);
     let error_limits = written([
         (Figure::Errors, errors.place()),
         (Figure::Errors, errors_vs_stable.place()),
@@ -240,14 +254,56 @@ pub(super) fn analysis(node: &Node, problems: &Problems<'_>) -> AnalysisText {
         memory: memory.or(default.memory),
         disk: disk.or(default.disk),
         uptime: uptime.or(default.uptime),
+        comparison: comparison(&reader, problems),
     };
     AnalysisText {
         settings,
+        relative_errors_unset,
         latency_limits,
         error_limits,
         gauge_limits,
         place: reader.place().clone(),
     }
+}
+
+/// How counts are compared with stable's; `None` where that is switched off.
+fn comparison(reader: &Reader<'_>, problems: &Problems<'_>) -> Option<ComparisonSettings> {
+    const ALARM: &str = "use a probability from 0.000001 to 0.2 (one rollout in a hundred is 0.01), \
+                         or false to switch the comparison off";
+    const TIMES: &str = "use a multiple of stable's value from 1 to 100";
+    let default = defaults::comparison();
+    let alarm = reader.limit("false_alarm_per_rollout", 1e-6..=0.2, ALARM);
+    let tolerated = reader.number("tolerated_ratio", 1.0..=100.0, TIMES);
+    let smallest = reader.number("smallest_regression_worth_catching", 1.0..=100.0, TIMES);
+    let place = [&smallest, &tolerated];
+    let place = place
+        .into_iter()
+        .flatten()
+        .map(|at| at.place.clone())
+        .next();
+    let or = |found: Option<Located<f64>>, default| found.map_or(default, |found| found.value);
+    let settings = ComparisonSettings {
+        false_alarm_per_rollout: alarm.or(Some(default.false_alarm_per_rollout))?,
+        tolerated_ratio: or(tolerated, default.tolerated_ratio),
+        smallest_regression: or(smallest, default.smallest_regression),
+        latencies: reader.flag("compare_latencies", default.latencies),
+        early_safety: reader.flag("early_safety", default.early_safety),
+    };
+    let (tolerated, smallest) = (settings.tolerated_ratio, settings.smallest_regression);
+    if let Some(place) = place
+        && smallest < tolerated * REGRESSION_MIN
+    {
+        let what = format!(
+            "{smallest} × stable's is to be caught, but {tolerated} × is tolerated: that is too close \
+             to tell apart"
+        );
+        let mend = format!(
+            "set smallest_regression_worth_catching to at least {:.2}, or lower tolerated_ratio",
+            tolerated * REGRESSION_MIN
+        );
+        problems.error(&place, what, mend);
+    }
+    Some(settings)
 }
 
 /// Those limits that are written.

@@ -4,7 +4,9 @@
 mod acts;
 mod keys;
 mod news;
+mod runs;
 mod shown;
+mod typed;
 
 use super::dialog::confirm::Confirm;
 use super::dialog::help::Help;
@@ -15,6 +17,7 @@ use super::pane::Pane;
 use super::pane::engine_log::EngineLog;
 use super::pane::history::History;
 use super::pane::logs::Logs;
+use super::pane::pipelines::{Output, Runs};
 use super::theme::Theme;
 use crate::link::wire::Request;
 use crate::link::{HelloInfo, LinkEvent};
@@ -100,6 +103,8 @@ pub enum Page {
     Fleet,
     /// The selected one.
     Place,
+    /// Runs of pipelines.
+    Runs,
 }
 
 /// What lies over the panes and takes the keys.
@@ -121,6 +126,7 @@ enum Route {
     Dialog,
     Note,
     Logs(Placement, ServerName),
+    StageLog(Output),
     History,
 }
 
@@ -174,6 +180,8 @@ pub struct App {
     pub history: History,
     /// Pane 8.
     pub engine_log: EngineLog,
+    /// Runs of pipelines.
+    pub runs: Runs,
     /// Rows above the first one shown in the focused pane.
     pub scroll: usize,
     size: Size,
@@ -221,6 +229,7 @@ impl App {
             logs: Logs::default(),
             history: History::default(),
             engine_log: EngineLog::default(),
+            runs: Runs::default(),
             scroll: 0,
             size,
             zoomed: false,
@@ -284,6 +293,7 @@ impl App {
         if now_ms >= self.logs_due_ms {
             self.logs_due_ms = now_ms + LOGS_MS;
             self.ask_logs(cmds);
+            cmds.extend(self.ask_stage_log());
         }
     }
 
@@ -294,7 +304,8 @@ impl App {
             _ => None,
         };
         let toast = self.toast.as_ref().map(|(_, until_ms)| *until_ms);
-        let logs = self.reads_logs().then_some(self.logs_due_ms);
+        let reads = self.reads_logs() || self.reads_stage_log().is_some();
+        let logs = reads.then_some(self.logs_due_ms);
         [dialog, toast, logs].into_iter().flatten().min()
     }
 

@@ -14,6 +14,9 @@ pub enum Action {
     Abort,
     Rollback,
     Hold,
+    CancelRun,
+    ConfirmStage,
+    Pipelines,
     Help,
     Palette,
     Search,
@@ -58,7 +61,7 @@ const fn row(action: Action, name: &'static str, keys: &'static [Key], help: &'s
     }
 }
 
-const ROWS: [Row; 29] = [
+const ROWS: [Row; 32] = [
     row(
         Action::Promote,
         "promote",
@@ -82,6 +85,24 @@ const ROWS: [Row; 29] = [
         "hold",
         &[Key::Char('H')],
         "hold automatic progress; when held: resume",
+    ),
+    row(
+        Action::Pipelines,
+        "pipelines",
+        &[Key::Char('p')],
+        "runs of pipelines: enter opens one, l a stage's output",
+    ),
+    row(
+        Action::CancelRun,
+        "cancel-run",
+        &[Key::Char('X')],
+        "cancel the run of a pipeline that is shown",
+    ),
+    row(
+        Action::ConfirmStage,
+        "confirm-stage",
+        &[Key::Char('L')],
+        "let the stage begin that waits for a person",
     ),
     row(
         Action::Help,
@@ -161,7 +182,7 @@ const ROWS: [Row; 29] = [
         Action::Right,
         "right",
         &[Key::Char('l'), Key::Right],
-        "scroll right",
+        "scroll right; in pipelines: deeper",
     ),
     row(Action::Search, "search", &[Key::Char('/')], "logs: search"),
     row(

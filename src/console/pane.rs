@@ -6,6 +6,7 @@ pub mod history;
 pub mod instances;
 pub mod logs;
 pub mod metrics;
+pub mod pipelines;
 pub mod run;
 
 use super::screen::Canvas;
@@ -26,11 +27,12 @@ pub enum Pane {
     History,
     Instances,
     EngineLog,
+    Pipelines,
 }
 
 impl Pane {
     /// All, by number.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Fleet,
         Self::Run,
         Self::Metrics,
@@ -38,11 +40,12 @@ impl Pane {
         Self::History,
         Self::Instances,
         Self::EngineLog,
+        Self::Pipelines,
     ];
 
-    /// Its number and key.
-    pub fn number(self) -> char {
-        match self {
+    /// Its number and key; `None` for the one that has a key like any action.
+    pub fn number(self) -> Option<char> {
+        Some(match self {
             Self::Fleet => '0',
             Self::Run => '1',
             Self::Metrics => '2',
@@ -50,7 +53,8 @@ impl Pane {
             Self::History => '5',
             Self::Instances => '6',
             Self::EngineLog => '8',
-        }
+            Self::Pipelines => return None,
+        })
     }
 
     /// Its name.
@@ -63,6 +67,7 @@ impl Pane {
             Self::History => "History",
             Self::Instances => "Instances",
             Self::EngineLog => "Engine log",
+            Self::Pipelines => "Pipelines",
         }
     }
 }
@@ -90,7 +95,10 @@ pub(super) fn frame(
         true => (symbols.border_focus, theme.style(Role::BorderFocus)),
         false => (symbols.border, theme.style(Role::Border)),
     };
-    let name = format!(" {} {} ", pane.number(), pane.name());
+    let name = match pane.number() {
+        Some(number) => format!(" {number} {} ", pane.name()),
+        None => format!(" {} ", pane.name()),
+    };
     let room = usize::from(slot.area.width.saturating_sub(2));
     let state = match state {
         "" => String::new(),

@@ -1,6 +1,7 @@
 //! The whole screen: what is where at which size, and drawing it.
 
 mod edges;
+mod hints;
 
 use super::app::{App, Overlay, Page};
 use super::dialog::{confirm, help, leave};
@@ -45,19 +46,28 @@ pub fn is_tiny(size: Size) -> bool {
     size.width < WIDTH_MIN || size.height < HEIGHT_MIN
 }
 
+/// Rows for what is not always there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Extra {
+    /// For the guide.
+    pub guide: u16,
+    /// For the run of a pipeline above a rollout.
+    pub rail: u16,
+}
+
 /// Plans a screen; `whole` is the pane that has it alone.
-pub fn plan(size: Size, whole: Option<Pane>, guide_rows: u16) -> Plan {
+pub fn plan(size: Size, whole: Option<Pane>, extra: Extra) -> Plan {
     let [header, banner, guide, body, footer] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(1),
-        Constraint::Length(guide_rows),
+        Constraint::Length(extra.guide),
         Constraint::Min(0),
         Constraint::Length(2),
     ])
     .areas(Rect::from((ratatui::layout::Position::ORIGIN, size)));
     let panes = match whole {
         Some(pane) => vec![(pane, body)],
-        None => panes(body),
+        None => panes(body, extra.rail),
     };
     Plan {
         header,
@@ -68,18 +78,18 @@ pub fn plan(size: Size, whole: Option<Pane>, guide_rows: u16) -> Plan {
     }
 }
 
-fn panes(body: Rect) -> Vec<(Pane, Rect)> {
+fn panes(body: Rect, rail: u16) -> Vec<(Pane, Rect)> {
     match (body.width, body.height) {
         (0..=84, 42..) => portrait(body),
         (160.., 40..) => large(body),
         (100.., 26..) => medium(body),
-        _ => small(body),
+        _ => small(body, rail),
     }
 }
 
-fn small(body: Rect) -> Vec<(Pane, Rect)> {
-    let run = if body.height >= 19 { 8 } else { 7 };
-    let metrics = if body.height >= 19 { 7 } else { 5 };
+fn small(body: Rect, rail: u16) -> Vec<(Pane, Rect)> {
+    let run = if body.height >= 19 { 8 } else { 7 } + rail;
+    let metrics = if body.height >= 19 && rail < 2 { 7 } else { 5 };
     let [run, metrics, logs] = Layout::vertical([
         Constraint::Length(run),
         Constraint::Length(metrics),
@@ -219,6 +229,11 @@ fn draw_pane(app: &App, canvas: &mut Canvas<'_, '_>, pane: Pane, slot: Slot) -> 
         pane::fleet::draw(snapshot, app.selected.as_ref(), canvas, slot);
         return 0;
     }
+    if pane == Pane::Pipelines {
+        let now_ms = snapshot.engine.now_ms;
+        pane::pipelines::draw(&app.runs, &snapshot.runs, now_ms, canvas, slot);
+        return 0;
+    }
     let Some(view) = app.view() else {
         let inner = pane::frame(canvas, slot, pane, "", "");
         let text = "nothing is selected: 0 shows the fleet";
@@ -227,14 +242,17 @@ fn draw_pane(app: &App, canvas: &mut Canvas<'_, '_>, pane: Pane, slot: Slot) -> 
         return 0;
     };
     match pane {
-        Pane::Run => pane::run::draw(view, snapshot.engine.now_ms, top, canvas, slot),
+        Pane::Run => {
+            let (run, now_ms) = (app.run_here(), snapshot.engine.now_ms);
+            pane::run::draw(view, run, now_ms, top, canvas, slot)
+        }
         Pane::Metrics => pane::metrics::draw(view, top, canvas, slot),
         Pane::Instances => pane::instances::draw(view, app.selected_instance(), top, canvas, slot),
         Pane::History => {
             let place = &view.placement;
             pane::history::draw(&app.history, snapshot, place, top, canvas, slot)
         }
-        Pane::Fleet | Pane::Logs | Pane::EngineLog => 0,
+        Pane::Fleet | Pane::Logs | Pane::EngineLog | Pane::Pipelines => 0,
     }
 }
 
@@ -287,7 +305,12 @@ fn only_ascii(frame: &mut Frame<'_>) {
 pub(super) fn reachable(page: Page) -> Vec<Pane> {
     match page {
         Page::Fleet => vec![Pane::Fleet],
-        Page::Place => Pane::ALL[1..].to_vec(),
+        Page::Runs => vec![Pane::Pipelines],
+        Page::Place => {
+            let alone = [Pane::Fleet, Pane::Pipelines];
+            let all = Pane::ALL.into_iter();
+            all.filter(|pane| !alone.contains(pane)).collect()
+        }
     }
 }
 

@@ -37,6 +37,8 @@ pub struct Core {
     pub state: State,
     /// What is seen.
     pub world: World,
+    /// The running comparisons, which follow what is seen.
+    comparisons: engine::Comparisons,
     in_flight: BTreeMap<EffectKey, InFlight>,
     /// Targets whose last write was not applied, and until when they are not written again.
     resting: BTreeMap<EffectKey, u64>,
@@ -106,6 +108,7 @@ impl Core {
 pub fn turn(core: &mut Core, input: Input) -> Vec<Action> {
     let mut out = Vec::new();
     let event = see(core, input);
+    follow(core);
     match event {
         Event::Appended { last } => trouble::appended(core, last, &mut out),
         Event::AppendFailed { why } => trouble::append_failed(core, why, &mut out),
@@ -144,6 +147,12 @@ fn see(core: &mut Core, input: Input) -> Event {
     };
     give_up_the_silent(core);
     event
+}
+
+fn follow(core: &mut Core) {
+    let shadow = core.trouble.as_ref().map(|trouble| &trouble.shadow);
+    let state = shadow.unwrap_or(&core.state);
+    engine::follow(&mut core.comparisons, state, &mut core.world);
 }
 
 fn see_settled(core: &mut Core, mut settled: Settled, now_ms: u64) {

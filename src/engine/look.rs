@@ -2,6 +2,7 @@
 
 use super::sources;
 use crate::analysis::{Evidence, RECENT_MS};
+use crate::model::comparison::Compared;
 use crate::model::service::Backend;
 use crate::model::state::{Instance, InstanceStatus, WeightIntent};
 use crate::model::verdict::Counters;
@@ -446,7 +447,15 @@ impl<'a> Look<'a> {
             fresh: self.is_fresh_everywhere(),
             usage: sources::usage(self, canary, until_ms),
             sources: sources::evidence(self, canary, from_ms, until_ms),
+            compared: self.compared(until_ms).cloned(),
         }
+    }
+
+    /// What the open rollout's comparison says; nobody knows what it said at an earlier time.
+    fn compared(&self, until_ms: u64) -> Option<&'a Compared> {
+        let (of, compared) = self.seen?.compared.as_ref()?;
+        let open = self.place.rollout.as_ref()?;
+        (open.id == *of && until_ms >= self.now_ms).then_some(compared)
     }
 
     /// Probes passed and made. Those that failed while an instance was still starting, or on a host

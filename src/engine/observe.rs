@@ -7,7 +7,7 @@ use crate::model::metrics::MetricsReading;
 use crate::model::pipeline::StageResult;
 use crate::model::world::{
     BalancerReading, BalancerView, Evidence, EvidenceView, PlacementWorld, ProbeLog,
-    RuntimeReading, Sample, ServerView, StageView, UsageSample,
+    RuntimeReading, Sample, ServerView, StageView, Unjudged, UsageSample,
 };
 use crate::model::{
     BalancerName, Clean, EffectId, Event, Input, MetricsName, Outcome, Placement, ReleaseId,
@@ -320,6 +320,14 @@ fn sample(view: &mut BalancerView, reading: &BalancerReading, from_ms: u64, to_m
         let Some(counters) = now.counters.since(&then.counters) else {
             continue;
         };
+        if counters.requests > 0 || counters.errors > 0 {
+            let unjudged = view.unjudged.entry(server.clone());
+            let unjudged = unjudged.or_insert_with(|| Unjudged {
+                from_ms,
+                ..Unjudged::default()
+            });
+            unjudged.counters.add(&counters);
+        }
         let log = view.samples.entry(server.clone()).or_default();
         match log.back_mut() {
             Some(last) if is_open(last) => {

@@ -164,7 +164,7 @@ pub(super) fn soaking(look: &Look<'_>, rollout: &Rollout, since_ms: u64) -> Vec<
         return Vec::new();
     };
     let soaked_ms = look.now_ms.saturating_sub(since_ms);
-    if soaked_ms < step.soak_ms {
+    if soaked_ms < step.soak_ms && !is_safe_early(look, &verdict) {
         return Vec::new();
     }
     match verdict.class {
@@ -174,6 +174,14 @@ pub(super) fn soaking(look: &Look<'_>, rollout: &Rollout, since_ms: u64) -> Vec<
         _ if soaked_ms < max_soak_ms(look, step) => Vec::new(),
         _ => vec![held(look, why_inconclusive(look, &verdict))],
     }
+}
+
+/// Whether the rest of a soak would tell nothing new, and the configuration lets it be spared.
+fn is_safe_early(look: &Look<'_>, verdict: &Verdict) -> bool {
+    let settings = look.place.spec.analysis.comparison;
+    settings.is_some_and(|settings| settings.early_safety)
+        && verdict.class == VerdictClass::Pass
+        && analysis::is_ruled_out(verdict)
 }
 
 /// Whether what the engine held a soak for is there again.
@@ -212,10 +220,10 @@ pub(super) fn blind(look: &Look<'_>, since_ms: u64) -> Option<Entry> {
 }
 
 fn why_inconclusive(look: &Look<'_>, verdict: &Verdict) -> HoldReason {
-    let seen = verdict
-        .findings
-        .first()
-        .map_or(0, |finding| finding.samples);
+    // A comparison is of the whole rollout, not of this step.
+    let mut rows = verdict.findings.iter();
+    let row = rows.find(|row| !row.rule.ends_with("_compared"));
+    let seen = row.map_or(0, |finding| finding.samples);
     match seen < look.place.spec.canary.min_requests {
         true => HoldReason::TooFewRequests,
         false => HoldReason::Inconclusive,
@@ -283,17 +291,9 @@ pub(crate) fn current_step(look: &Look<'_>, rollout: &Rollout) -> Option<Step> {
 pub fn verdict(look: &Look<'_>, rollout: &Rollout) -> Verdict {
     let settings = &look.place.spec.analysis;
     let now = at(look, rollout, look.now_ms);
-    let failures = match now.class {
-        VerdictClass::Fail => (0..settings.failures)
-            .take_while(|back| {
-                let then = look
-                    .now_ms
-                    .saturating_sub(u64::from(*back) * settings.interval_ms);
-                at(look, rollout, then).class == VerdictClass::Fail
-            })
-            .count() as u32,
-        _ => 0,
-    };
+    let failures = analysis::failures(now.class, settings, look.now_ms, |then_ms| {
+        at(look, rollout, then_ms).class
+    });
     Verdict { failures, ..now }
 }
 
@@ -311,13 +311,12 @@ fn at(look: &Look<'_>, rollout: &Rollout, then_ms: u64) -> Verdict {
 /// Records a changed word, takes a failing release back, holds for want of data.
 pub(super) fn judge(look: &Look<'_>, rollout: &Rollout, verdict: &Verdict) -> Vec<Entry> {
     let settings = &look.place.spec.analysis;
-    let at_once = analysis::is_unmistakable(verdict, rollout.verdict.as_ref());
-    if verdict.class == VerdictClass::Fail && (at_once || verdict.failures >= settings.failures) {
+    let before = rollout.verdict.as_ref();
+    if analysis::takes_back(verdict, before, settings) {
         let cause = verdict.because.as_str().to_owned();
         return vec![revert(look, &cause, Some(verdict.clone()))];
     }
-    let changed = rollout.verdict_class() != verdict.class;
-    if changed || analysis::is_first_look(verdict, rollout.verdict.as_ref()) {
+    if analysis::is_news(verdict, before) {
         let placement = look.placement.clone();
         let verdict = verdict.clone();
         return vec![Entry::VerdictChanged { placement, verdict }];

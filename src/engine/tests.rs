@@ -2,6 +2,7 @@
 
 mod checks;
 mod commands;
+mod compare;
 mod emergency;
 mod estate;
 mod evidence;

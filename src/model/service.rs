@@ -524,6 +524,29 @@ pub struct AnalysisSettings {
     /// Scrapes answered ÷ made, 0–1, below which the release fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uptime: Option<f64>,
+    /// How counts are compared with stable's while the rollout lasts. Absent: they are not, as in
+    /// records from before there was a comparison.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comparison: Option<ComparisonSettings>,
+}
+
+/// The sequential comparison of the new release's counts with stable's at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ComparisonSettings {
+    /// Probability that it calls a release worse that is as good as stable, over the whole rollout
+    /// and however often it looks; above 0, below 1.
+    pub false_alarm_per_rollout: f64,
+    /// Up to so many times stable's errors do not matter; at least 1.
+    pub tolerated_ratio: f64,
+    /// The ratio that detection is tuned to, and that "no regression" rules out; greater than the
+    /// tolerated one.
+    pub smallest_regression: f64,
+    /// Whether requests slower than stable's usual ones are compared as errors are.
+    #[serde(default)]
+    pub latencies: bool,
+    /// Whether a step may end before its soak does, once a regression is ruled out.
+    #[serde(default)]
+    pub early_safety: bool,
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Counts that were measured, and what the judge makes of them.
 
 use super::Clean;
+use super::comparison::EventEvidence;
 use serde::{Deserialize, Serialize};
 
 /// Upper edges of the latency buckets in ms; one more bucket holds everything above the last.
@@ -192,9 +193,12 @@ pub struct Finding {
     /// Where the values come from; empty for the balancers' counters and our own probes.
     #[serde(default, skip_serializing_if = "Clean::is_empty")]
     pub source: Clean,
-    /// Why there is no value to judge, where there is none.
+    /// Why there is no value to judge, where there is none; for a comparison what it says so far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<Clean>,
+    /// What the sequential test behind it says, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compared: Option<Box<EventEvidence>>,
 }
 
 /// The judge's verdict with its evidence.

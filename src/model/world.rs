@@ -1,6 +1,7 @@
 //! The latest observations, with their times. Never recorded; empty after every start.
 
 use super::command::Refusal;
+use super::comparison::Compared;
 use super::container::Container;
 use super::effect::ServerSetting;
 use super::metrics::MetricsReading;
@@ -49,6 +50,8 @@ pub struct PlacementWorld {
     pub attempts: BTreeMap<ServerName, u64>,
     /// What its runtimes have of releases that may be gone back to.
     pub stock: BTreeMap<RuntimeName, StockView>,
+    /// What the comparison of a rollout's counts with stable's says so far.
+    pub compared: Option<(RolloutId, Compared)>,
 }
 
 /// An attempt of a stage, as far as this engine saw it.
@@ -102,6 +105,17 @@ pub struct BalancerView {
     pub set_ms: Option<u64>,
     /// What each server answered through it, in intervals of about a second, oldest first.
     pub samples: BTreeMap<ServerName, VecDeque<Sample>>,
+    /// What each server answered through it that was not compared with anything yet.
+    pub unjudged: BTreeMap<ServerName, Unjudged>,
+}
+
+/// What one server answered since a time.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Unjudged {
+    /// Since when.
+    pub from_ms: u64,
+    /// What was counted.
+    pub counters: Counters,
 }
 
 /// One whole reading of a balancer's backend.

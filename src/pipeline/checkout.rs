@@ -7,8 +7,9 @@
 use super::attempt::{Attempt, Failure, Values};
 use super::git::{Git, Repository, is_full, must_be_revision};
 use super::place::remove;
-use super::process::{Ended, Job, locked};
+use super::process::{Ended, Job};
 use super::values;
+use crate::model::RunId;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,11 @@ use tokio::sync::Mutex as Turn;
 
 /// Letters of a commit's short name.
 const SHORT: usize = 12;
+
+/// Under which names a mirror keeps the commits of runs.
+const KEPT_REFS: &str = "refs/wheelhouse/";
+/// Old runs that one checkout lets go of at most.
+const FORGOTTEN_MAX: usize = 20;
 
 /// Whose turn it is at each mirror.
 #[derive(Debug, Default)]
@@ -50,6 +56,7 @@ pub(super) async fn run(attempt: &Attempt<'_>, mirrors: &Mirrors) -> Result<Valu
     checkout.bring_up_to_date().await?;
     let commit = checkout.find(revision).await?;
     checkout.make_tree(&commit).await?;
+    checkout.forget_old_runs().await?;
     drop(held);
     checkout.values(&commit).await
 }
@@ -205,7 +212,25 @@ impl Checkout<'_> {
 
     /// Keeps the run's commit in the mirror, whatever becomes of its branch.
     fn kept_ref(&self) -> String {
-        format!("refs/wheelhouse/{}", self.attempt.call.run)
+        format!("{KEPT_REFS}{}", self.attempt.call.run)
+    }
+
+    /// Lets go of the commits of runs whose trees are gone. Whoever makes a tree of this mirror has
+    /// the turn, so none is in the making.
+    async fn forget_old_runs(&self) -> Result<(), Failure> {
+        let words = ["for-each-ref", "--format=%(refname)", KEPT_REFS];
+        let answer = self.git.ask(&self.mirror, &words).await?;
+        let is_gone = |name: &&str| {
+            let run = name.strip_prefix(KEPT_REFS);
+            let run = run.and_then(|run| run.parse().ok()).map(RunId);
+            run.is_none_or(|run| !self.attempt.place.tree(run).exists())
+        };
+        for name in answer.said.lines().filter(is_gone).take(FORGOTTEN_MAX) {
+            self.git
+                .ask(&self.mirror, &["update-ref", "-d", name])
+                .await?;
+        }
+        Ok(())
     }
 
     async fn make_tree(&self, commit: &str) -> Result<(), Failure> {
@@ -263,42 +288,57 @@ impl Checkout<'_> {
             Some(deployed) => deployed.clone(),
             None => self.parent(commit).await?,
         };
+        let changed = self.changed(&base, commit).await?;
+        let count = match &deployed {
+            Some(deployed) => self.count(deployed, commit).await?,
+            None => None,
+        };
+        let pairs = [
+            ("commit", commit.to_owned()),
+            ("short", short(commit).to_owned()),
+            ("author", author.to_owned()),
+            ("subject", subject.to_owned()),
+            ("files", changed.files.to_string()),
+            ("insertions", changed.insertions.to_string()),
+            ("deletions", changed.deletions.to_string()),
+        ];
+        let pairs = pairs
+            .into_iter()
+            .chain(count.map(|count| ("commits", count)));
+        Ok(pairs
+            .map(|(name, text)| (name.to_owned(), values::own(&text)))
+            .collect())
+    }
+
+    /// What is new against a commit or a tree.
+    async fn changed(&self, base: &str, commit: &str) -> Result<Changed, Failure> {
         let words = [
             "diff",
             "--shortstat",
             "--no-ext-diff",
             "--no-textconv",
-            &base,
+            base,
             commit,
         ];
         let answer = self.git.ask(&self.mirror, &words).await?;
         let changed = Changed::parse(&answer.said);
-        let mut values: Values = [
-            ("commit", values::own(commit)),
-            ("short", values::own(commit.get(..SHORT).unwrap_or(commit))),
-            ("author", values::own(author)),
-            ("subject", values::own(subject)),
-            ("files", values::own(&changed.files.to_string())),
-            ("insertions", values::own(&changed.insertions.to_string())),
-            ("deletions", values::own(&changed.deletions.to_string())),
-        ]
-        .map(|(name, value)| (name.to_owned(), value))
-        .into();
-        if let Some(deployed) = deployed {
-            let range = format!("{deployed}..{commit}");
-            let words = ["rev-list", "--count", "--end-of-options", &range];
-            let answer = self.git.ask(&self.mirror, &words).await?;
-            let count = answer.line().filter(|line| line.parse::<u64>().is_ok());
-            values.extend(count.map(|count| ("commits".to_owned(), values::own(count))));
-        }
-        locked(&self.attempt.output).say(&format!(
+        self.attempt.say(&format!(
             "{} files, +{} -{} against {}",
             changed.files,
             changed.insertions,
             changed.deletions,
-            base.get(..SHORT).unwrap_or(&base)
+            short(base)
         ));
-        Ok(values)
+        Ok(changed)
+    }
+
+    /// Commits since the deployed one, where that can be counted.
+    async fn count(&self, deployed: &str, commit: &str) -> Result<Option<String>, Failure> {
+        let range = format!("{deployed}..{commit}");
+        let words = ["rev-list", "--count", "--end-of-options", &range];
+        let answer = self.git.ask(&self.mirror, &words).await?;
+        let count = answer.line().filter(|line| line.parse::<u64>().is_ok());
+        Ok(count.map(str::to_owned))
     }
 
     /// The commit that was deployed last, where the repository has it.
@@ -323,6 +363,10 @@ impl Checkout<'_> {
             .await?;
         Ok(answer.line().unwrap_or(commit).to_owned())
     }
+}
+
+fn short(commit: &str) -> &str {
+    commit.get(..SHORT).unwrap_or(commit)
 }
 
 /// What a difference changes.

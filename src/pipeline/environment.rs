@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 /// What every program inherits of the engine's own environment; the rest stays private.
-const INHERITED: [&str; 13] = [
+const INHERITED: [&str; 12] = [
     "PATH",
     "HOME",
     "USER",
@@ -21,7 +21,6 @@ const INHERITED: [&str; 13] = [
     "TMPDIR",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
-    "XDG_RUNTIME_DIR",
 ];
 
 /// What git inherits beside that, to reach repositories as the engine's user does.
@@ -38,7 +37,7 @@ pub(super) const FOR_GIT: [&str; 9] = [
 ];
 
 /// What the docker command inherits beside that, to reach the daemon as the engine's user does.
-pub(super) const FOR_DOCKER: [&str; 8] = [
+pub(super) const FOR_DOCKER: [&str; 9] = [
     "DOCKER_HOST",
     "DOCKER_CONTEXT",
     "DOCKER_CONFIG",
@@ -46,6 +45,7 @@ pub(super) const FOR_DOCKER: [&str; 8] = [
     "DOCKER_TLS_VERIFY",
     "DOCKER_API_VERSION",
     "DOCKER_BUILDKIT",
+    "XDG_RUNTIME_DIR",
     "SSH_AUTH_SOCK",
 ];
 

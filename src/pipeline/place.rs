@@ -28,8 +28,13 @@ impl Place {
         Self { directory }
     }
 
-    fn runs(&self) -> PathBuf {
+    fn all_runs(&self) -> PathBuf {
         self.directory.join("runs")
+    }
+
+    /// The runs of which there is something.
+    pub(super) fn runs(&self) -> Vec<RunId> {
+        runs_in(&self.all_runs())
     }
 
     fn mirrors(&self) -> PathBuf {
@@ -38,7 +43,7 @@ impl Place {
 
     /// Everything of a run.
     pub(super) fn run(&self, run: RunId) -> PathBuf {
-        self.runs().join(run.to_string())
+        self.all_runs().join(run.to_string())
     }
 
     /// Its work tree.
@@ -82,10 +87,9 @@ impl Place {
         builder.create(self.run(run))
     }
 
-    /// Removes the work trees of runs that are not kept, the outputs of all but the newest
+    /// Removes the work trees of those of these runs that are not kept, the outputs of all but the newest
     /// [`RUNS_WITH_OUTPUT`] runs, and mirrors that are long unused; compresses what a crash left.
-    pub(super) fn tidy(&self, keep: &BTreeSet<RunId>) {
-        let mut runs = runs_in(&self.runs());
+    pub(super) fn tidy(&self, mut runs: Vec<RunId>, keep: &BTreeSet<RunId>) {
         // UUIDv7 begin with their time.
         runs.sort_unstable_by_key(|run| std::cmp::Reverse(run.0));
         for (index, run) in runs.iter().enumerate() {
@@ -114,6 +118,8 @@ impl Place {
             match path.extension().and_then(|end| end.to_str()) {
                 Some("log") => output::compress(&path)?,
                 Some("values" | "lock" | "iid") => fs::remove_file(&path)?,
+                // Logins of a stage whose engine was killed.
+                Some("docker") => remove(&path)?,
                 _ => {}
             }
         }
@@ -204,9 +210,10 @@ mod tests {
             fs::set_permissions(&closed, fs::Permissions::from_mode(0o555)).expect("closed");
             fs::write(place.output(*run, &stage, 1), "1 a line\n").expect("written");
             fs::write(place.values(*run, &stage, 1), "a=b").expect("written");
+            fs::create_dir(place.run(*run).join("push.docker")).expect("made");
         }
         let open = runs[0];
-        place.tidy(&[open].into());
+        place.tidy(place.runs(), &[open].into());
         assert!(place.tree(open).exists() && place.values(open, &stage, 1).exists());
         assert!(!place.run(runs[1]).exists(), "the oldest one that is over");
         let newest = runs[RUNS_WITH_OUTPUT + 1];
@@ -218,7 +225,7 @@ mod tests {
         assert_eq!(left.len(), 1, "{left:?}");
         let page = output::page(&place.output(newest, &stage, 1), 0).expect("readable");
         assert_eq!(page.expect("kept").lines[0].as_str(), "a line");
-        place.tidy(&BTreeSet::new());
+        place.tidy(place.runs(), &BTreeSet::new());
         assert!(!place.tree(open).exists());
     }
 

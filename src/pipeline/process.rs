@@ -159,6 +159,8 @@ fn begin(shepherd: &Path, job: &Job) -> io::Result<Begun> {
     ours.set_nonblocking(true)?;
     let (reader, writer) = io::pipe()?;
     let mut command = Command::new(shepherd);
+    // What a list of processes shows, whatever path leads to the program.
+    command.arg0("wheelhouse");
     command.arg(super::shepherd::SUBCOMMAND);
     command.arg("--lock").arg(&job.lock);
     command.args(["--lock-wait-ms", &LOCK_WAIT_MS.to_string()]);

@@ -9,8 +9,8 @@ use crate::model::pipeline::{
     CommandWork, DeployWork, PipelineSpec, Rerun, StageSpec, StageWork, When, WhenBusy,
 };
 use crate::model::service::{
-    AnalysisSettings, Backend, CanarySettings, CheckKind, HealthCheck, HttpCheck, QuietSignal,
-    Server, SmokeTest, Step, Workload,
+    AnalysisSettings, Backend, CanarySettings, CheckKind, ComparisonSettings, HealthCheck,
+    HttpCheck, QuietSignal, Server, SmokeTest, Step, Workload,
 };
 use crate::model::strategy::{BlueGreen, Recreate, Rolling, Slots, Strategy};
 use crate::model::{Placement, ServiceSpec, Urgency};
@@ -323,6 +323,13 @@ fn alone(number: usize) -> ServiceSpec {
             memory: None,
             disk: None,
             uptime: None,
+            comparison: (number % 4 == 3).then_some(ComparisonSettings {
+                false_alarm_per_rollout: 0.01,
+                tolerated_ratio: 1.2,
+                smallest_regression: 2.0,
+                latencies: false,
+                early_safety: number == 3,
+            }),
         },
         metrics: (number == 1).then(source).into_iter().collect(),
         parts: Vec::new(),

@@ -1,15 +1,13 @@
 //! The placements of a snapshot.
 
 use super::snapshot::{
-    ClosedView, InstanceRow, MetricRow, PeerView, PlacementView, ReleaseView, Role, RollbackView,
-    TrafficView, TreeRow,
+    ClosedView, InstanceRow, PeerView, PlacementView, ReleaseView, Role, RollbackView, TrafficView,
 };
 use super::trend;
 use super::words;
-use super::{ready, rollout, slots};
+use super::{ready, rollout, rules, slots};
 use crate::engine::{self, Look, look::Health};
 use crate::model::state::{Instance, InstanceStatus};
-use crate::model::verdict::{Finding, RuleState, Verdict};
 use crate::model::world::{Admin, ServerView};
 use crate::model::{
     Clean, Placement, PlacementState, ReleaseId, Rollout, RolloutKind, ServerName, State, Stock,
@@ -92,11 +90,11 @@ fn view(look: &Look<'_>, configured: &[About]) -> PlacementView {
             .iter()
             .filter_map(|(s, i)| instance(look, s, i))
             .collect(),
-        metrics: metrics(look, judged),
+        metrics: rules::metrics(look, judged),
         trends: trend::trends(look),
         tree: judged
             .iter()
-            .flat_map(|verdict| verdict.findings.iter().map(tree_row))
+            .flat_map(|verdict| verdict.findings.iter().map(rules::tree_row))
             .collect(),
         rollback: rollback(look),
         ready: ready::versions(look),
@@ -218,114 +216,6 @@ fn balancer_word(view: &ServerView) -> Clean {
         (Admin::Ready, false) => "down".into(),
         (Admin::Drain, _) => "drain".into(),
         (Admin::Maintenance, _) => "maint".into(),
-    }
-}
-
-fn metrics(look: &Look<'_>, verdict: Option<&Verdict>) -> Vec<MetricRow> {
-    let mut rows: Vec<_> = verdict
-        .iter()
-        .flat_map(|verdict| verdict.findings.iter().map(metric_row))
-        .collect();
-    rows.extend(trend::request_rate_row(look));
-    rows
-}
-
-/// A rule's name and unit for people, and the factor from its unit.
-pub(super) fn named(rule: &str) -> (&'static str, &'static str, f64) {
-    match rule {
-        "error_ratio" => ("error rate", "%", 100.0),
-        "error_ratio_vs_stable" => ("error vs stable", "%", 100.0),
-        "latency_p99" => ("p99", "ms", 1.0),
-        "latency_p99_vs_stable" => ("p99 vs stable", "ms", 1.0),
-        "mean" => ("mean", "ms", 1.0),
-        "mean_vs_stable" => ("mean vs stable", "ms", 1.0),
-        "infrastructure_health" => ("health", "%", 100.0),
-        "cpu" => ("cpu", "%", 100.0),
-        "memory" => ("memory", "%", 100.0),
-        "disk" => ("disk", "%", 100.0),
-        "uptime" => ("uptime", "%", 100.0),
-        "request_share" => ("share", "%", 100.0),
-        "source" => ("answers", "", 1.0),
-        _ => ("?", "", 1.0),
-    }
-}
-
-fn metric_row(finding: &Finding) -> MetricRow {
-    let (name, unit, factor) = named(&finding.rule);
-    let scale = |value: Option<f64>| value.map(|value| value * factor);
-    MetricRow {
-        name: sourced(name, &finding.source),
-        unit: unit.into(),
-        stable: scale(finding.stable),
-        canary: scale(finding.canary),
-        limit: scale(finding.limit),
-        state: Some(finding.state),
-        samples: finding.samples,
-        needs: finding.needs,
-        source: finding.source.clone(),
-        note: finding.note.clone(),
-    }
-}
-
-/// A rule's name with its source, where that is not the balancer.
-pub(super) fn sourced(name: &str, source: &Clean) -> Clean {
-    match source.is_empty() {
-        true => name.into(),
-        false => Clean::new(&format!("{name} ({source})")),
-    }
-}
-
-/// Whether a rule is broken by being below its limit.
-fn is_floor(rule: &str) -> bool {
-    ["infrastructure_health", "uptime"].contains(&rule)
-}
-
-/// A question for a row of a source that judges nothing itself.
-fn told_row(finding: &Finding) -> Option<TreeRow> {
-    let question = match finding.rule.as_str() {
-        "source" => format!("{} answers?", finding.source),
-        "request_share" => format!("{} counts the same share?", finding.source),
-        _ => return None,
-    };
-    Some(TreeRow {
-        question: Clean::new(&question),
-        state: finding.state,
-        value: finding.note.clone().unwrap_or_default(),
-    })
-}
-
-fn tree_row(finding: &Finding) -> TreeRow {
-    if let Some(row) = told_row(finding) {
-        return row;
-    }
-    let (name, unit, factor) = named(&finding.rule);
-    let name = sourced(name, &finding.source);
-    let text = |value: Option<f64>| match (value, unit) {
-        (None, _) => "-".to_owned(),
-        (Some(value), "%") => format!("{:.2} %", value * factor),
-        (Some(value), unit) => format!("{:.0} {unit}", value * factor),
-    };
-    let sign = if is_floor(&finding.rule) { "<" } else { ">" };
-    let value = match finding.state {
-        RuleState::Wait => {
-            let unit = match finding.rule.as_str() {
-                "infrastructure_health" => "probes",
-                "uptime" => "scrapes",
-                "cpu" | "memory" => "samples",
-                _ => "requests",
-            };
-            format!("{} of {} {unit}", finding.samples, finding.needs)
-        }
-        RuleState::NoData => match &finding.note {
-            Some(note) => note.as_str().to_owned(),
-            None => "the source has no such figure".to_owned(),
-        },
-        RuleState::Ok | RuleState::Broken => text(finding.canary),
-    };
-    TreeRow {
-        question: Clean::new(&format!("{name} {sign} {}?", text(finding.limit))),
-        state: finding.state,
-        value: Clean::new(&value),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::engine::pipeline::{Fill, placement, waits_for_person};
 use crate::model::pipeline::{
-    Pipelines, Run, RunResult, StageResult, StageRun, StageSpec, StageStatus, Usual,
+    Pipelines, Run, RunResult, StageResult, StageRun, StageSpec, StageStatus, StageWork, Usual,
 };
 use crate::model::{
     Clean, Entry, PipelineName, Placement, RolloutNumber, RunId, RunNumber, StageName, State, World,
@@ -239,7 +239,13 @@ fn waits(pipelines: &Pipelines, world: &World, number: RunNumber, run: &Run) -> 
             StageStatus::Unknown { .. } => "nobody knows how far it got",
             _ => "a person lets it begin",
         };
-        let mend = format!("wheelhouse pipeline confirm {number} {}", spec.name);
+        let environment = placement(spec).filter(|_| is_protected(spec));
+        let confirm =
+            environment.map_or_else(String::new, |at| format!(" --confirm {}", at.environment));
+        let mend = format!(
+            "wheelhouse pipeline confirm {number} {}{confirm}",
+            spec.name
+        );
         return Some(Clean::new(&format!("{}: {why}: {mend}", spec.name)));
     }
     let refused = stages.find_map(|(spec, stage)| {
@@ -257,6 +263,10 @@ fn waits(pipelines: &Pipelines, world: &World, number: RunNumber, run: &Run) -> 
     let before: Vec<_> = before.map(|(other, _)| other.to_string()).collect();
     let waits = before.len() >= run.spec.at_once.max(1) as usize;
     waits.then(|| Clean::new(&format!("{} goes first", before.join(", "))))
+}
+
+fn is_protected(spec: &StageSpec) -> bool {
+    matches!(&spec.work, StageWork::Deploy(work) if work.spec.protected)
 }
 
 /// The longest way through what is left, by what each stage usually takes.

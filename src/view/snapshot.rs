@@ -491,9 +491,29 @@ pub struct MetricRow {
     /// Where it comes from; empty for the balancers' counts and our own probes.
     #[serde(default)]
     pub source: Clean,
-    /// Why there is no value to judge, where there is none.
+    /// Why there is no value to judge, where there is none; for a comparison what it says so far.
     #[serde(default)]
     pub note: Option<Clean>,
+    /// The evidence of a comparison with stable.
+    #[serde(default)]
+    pub compared: Option<ComparedView>,
+}
+
+/// The evidence of a comparison with stable, so far.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ComparedView {
+    /// How much speaks for "worse than tolerated", as a betting score: 1 is nothing.
+    pub evidence: f64,
+    /// The evidence at which the release is taken back.
+    pub enough: f64,
+    /// The canary's odds of an event ÷ stable's.
+    pub ratio: f64,
+    /// Lower end of its interval.
+    pub ratio_low: f64,
+    /// Upper end; `None` if open.
+    pub ratio_high: Option<f64>,
+    /// Canary requests until an answer is likely; `None` if there is one or nobody can tell.
+    pub needs_requests: Option<u64>,
 }
 
 /// How one metric moved: one value per bucket, oldest first; a gap is `None`.

@@ -1,6 +1,6 @@
 //! How the key metrics moved, in buckets; a gap stays a gap.
 
-use super::build;
+use super::rules;
 use super::snapshot::{MetricRow, Trend};
 use crate::engine::Look;
 use crate::model::metrics::{Figure, ReleaseFigures};
@@ -29,7 +29,7 @@ pub(super) fn trends(look: &Look<'_>) -> Vec<Trend> {
         Some(f64::from(edge))
     };
     let trend = |rule: &str, figure: &dyn Fn(&Counters) -> Option<f64>, limit: Option<f64>| {
-        let (name, unit, factor) = build::named(rule);
+        let (name, unit, factor) = rules::named(rule);
         Trend {
             name: name.into(),
             unit: unit.into(),
@@ -82,10 +82,10 @@ fn of_source(look: &Look<'_>, until_ms: u64) -> Option<Trend> {
             put(values, *at_ms, p99(about));
         }
     }
-    let (name, unit, factor) = build::named("latency_p99");
+    let (name, unit, factor) = rules::named("latency_p99");
     let limit = look.place.spec.analysis.latency_p99_ms;
     Some(Trend {
-        name: build::sourced(name, &Clean::new(source.name.as_str())),
+        name: rules::sourced(name, &Clean::new(source.name.as_str())),
         unit: unit.into(),
         bucket_ms: BUCKET_MS,
         until_ms,
@@ -155,5 +155,6 @@ pub(super) fn request_rate_row(look: &Look<'_>) -> Option<MetricRow> {
         needs: 0,
         source: Clean::default(),
         note: None,
+        compared: None,
     })
 }

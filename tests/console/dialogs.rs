@@ -72,7 +72,7 @@ fn tier_one_takes_one_y_once_it_is_armed() {
 #[test]
 fn an_abort_is_asked_for_over_help_results_and_pending_answers() {
     let aborts = |scene: &Scene| match &scene.app.overlay {
-        Some(Overlay::Confirm(dialog)) => dialog.verb.word() == "abort",
+        Some(Overlay::Confirm(dialog)) => dialog.word() == "abort",
         _ => false,
     };
     let mut help = Scene::of(fixture::soaking(), SIZE);

@@ -202,6 +202,13 @@ pub fn soaking() -> Snapshot {
         .metrics
         .iter()
         .filter_map(|row| {
+            if row.compared.is_some() {
+                return Some(TreeRow {
+                    question: "more errors than stable?".into(),
+                    state: row.state?,
+                    value: "about 890 more requests".into(),
+                });
+            }
             Some(TreeRow {
                 question: format!("{} > {} {}?", row.name, row.limit?, row.unit).into(),
                 state: row.state?,
@@ -227,13 +234,32 @@ fn metric(name: &str, unit: &str, values: [f64; 2], limit: f64, state: RuleState
         needs: 1_000,
         source: Default::default(),
         note: None,
+        compared: None,
     }
 }
 
 fn metrics() -> Vec<MetricRow> {
     vec![
         metric("error rate", "%", [0.21, 0.34], 3.0, RuleState::Ok),
-        metric("error vs stable", "%", [0.21, 0.34], 0.5, RuleState::Ok),
+        MetricRow {
+            limit: None,
+            samples: 812,
+            needs: 1_702,
+            note: Some(
+                "errors 1.6 × stable's (0.7–3.1) in 812 requests: needs about 890 more requests, \
+                 about 12 s at this traffic, evidence 2.1 of 100"
+                    .into(),
+            ),
+            compared: Some(ComparedView {
+                evidence: 2.1,
+                enough: 100.0,
+                ratio: 1.6,
+                ratio_low: 0.7,
+                ratio_high: Some(3.1),
+                needs_requests: Some(890),
+            }),
+            ..metric("errors compared", "%", [0.21, 0.34], 0.0, RuleState::Wait)
+        },
         metric("p99", "ms", [412.0, 448.0], 1_000.0, RuleState::Wait),
         metric("mean", "ms", [31.0, 33.5], 2_000.0, RuleState::Ok),
         MetricRow {

@@ -173,6 +173,7 @@ fn analysis() -> AnalysisSettings {
         memory: None,
         disk: None,
         uptime: None,
+        comparison: None,
     }
 }
 
@@ -181,6 +182,7 @@ pub fn verdict(class: VerdictClass, error_ratio: f64, p99_ms: f64) -> Verdict {
         rule: rule.to_owned(),
         source: Clean::default(),
         note: None,
+        compared: None,
         state: RuleState::Ok,
         canary: Some(canary),
         stable: Some(0.002),

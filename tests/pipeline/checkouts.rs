@@ -1,5 +1,6 @@
 //! Work trees of real repositories.
 
+use crate::needs::found_or_skipped;
 use crate::support::{Place, call, git, name, passed, tree_in, why};
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
@@ -177,6 +178,57 @@ async fn what_must_not_be_fetched_or_cannot_be_is_said_with_the_mend() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repository_of_another_user_is_refused_with_the_mend() {
+    let place = Place::open();
+    let shop = repository(&place);
+    let owned = std::process::Command::new("chown")
+        .args(["-R", "12345"])
+        .arg(&shop)
+        .output()
+        .expect("chown");
+    let probe = std::process::Command::new("git")
+        .arg("-C")
+        .arg(&shop)
+        .args(["rev-parse", "--git-dir"])
+        .output()
+        .expect("git");
+    if !found_or_skipped(
+        "root, without a safe.directory for everything",
+        owned.status.success() && !probe.status.success(),
+    ) {
+        return;
+    }
+    let result = place.stages.run(of(&place, &shop, "main")).await;
+    assert!(
+        why(&result).contains("belongs to another user"),
+        "{result:?}"
+    );
+    assert!(why(&result).contains("safe.directory"), "{result:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mirror_lets_go_of_runs_whose_trees_are_gone() {
+    let place = Place::open();
+    let shop = repository(&place);
+    passed(&place.stages.run(of(&place, &shop, "main")).await);
+    place.stages.tidy(&[place.run].into());
+    place.stages.tidy(&[].into());
+    let next = RunId(Uuid::now_v7());
+    let shop = shop.display().to_string();
+    passed(&place.stages.run(checkout(next, &shop, "main")).await);
+    let mirror = std::fs::read_dir(place.path("mirrors"))
+        .expect("there")
+        .flatten();
+    let mirror = mirror.map(|entry| entry.path()).find(|path| path.is_dir());
+    let mirror = mirror.expect("one");
+    let kept = git(
+        &mirror,
+        &["for-each-ref", "--format=%(refname)", "refs/wheelhouse"],
+    );
+    assert_eq!(kept, format!("refs/wheelhouse/{next}"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hooks_of_the_repository_and_locks_of_a_killed_fetch_change_nothing() {
     let place = Place::open();
     let shop = repository(&place);
@@ -190,22 +242,19 @@ async fn hooks_of_the_repository_and_locks_of_a_killed_fetch_change_nothing() {
         .expect("one");
     let proof = place.path("proof");
     let hook = format!("#!/bin/sh\ntouch {}\n", proof.display());
-    for directory in [mirror.join("hooks"), shop.join(".git/hooks")] {
-        std::fs::create_dir_all(&directory).expect("made");
-        for hook_name in [
-            "post-checkout",
-            "reference-transaction",
-            "post-index-change",
-        ] {
-            let path = directory.join(hook_name);
-            std::fs::write(&path, &hook).expect("written");
-            let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-            std::fs::set_permissions(&path, executable).expect("made executable");
-        }
+    std::fs::create_dir_all(mirror.join("hooks")).expect("made");
+    for hook_name in [
+        "post-checkout",
+        "reference-transaction",
+        "post-index-change",
+    ] {
+        let path = mirror.join("hooks").join(hook_name);
+        std::fs::write(&path, &hook).expect("written");
+        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&path, executable).expect("made executable");
     }
     std::fs::write(mirror.join("packed-refs.lock"), "").expect("written");
     std::fs::write(mirror.join("refs/heads/main.lock"), "").expect("written");
-    std::fs::remove_dir_all(shop.join(".git/hooks")).expect("removed");
     git(&shop, &["commit", "--quiet", "--all", "--message", "More"]);
     let result = place.stages.run(of(&place, &shop, "main")).await;
     assert_eq!(passed(&result)["subject"], "More");

@@ -1,7 +1,6 @@
 //! Programs as stages: what they are given, what they hand on, and every way in which they end.
 
 use crate::support::{Place, command, marked, name, passed, shell, until, why};
-use std::time::{Duration, Instant};
 use wheelhouse::model::pipeline::{StageCall, StageResult, StageWork};
 use wheelhouse::ports::Stages;
 
@@ -114,15 +113,13 @@ async fn fault_69_what_hangs_is_ended_at_its_time_with_all_that_it_forked() {
     let line = "sleep 600 & setsid sleep 600 & (setsid sh -c 'sleep 600 & sleep 600' &) ; \
                 echo begun; wait";
     let mut call = found(&place, line);
-    call.timeout_ms = 3_000;
-    let began = Instant::now();
+    call.timeout_ms = 5_000;
     let result = place.stages.run(call).await;
     assert!(
-        why(&result).contains("took longer than 3 s: begun"),
+        why(&result).contains("took longer than 5 s: begun"),
         "{}",
         why(&result)
     );
-    assert!(began.elapsed() < Duration::from_secs(40));
     assert_eq!(marked(&mark(&place)), [0; 0], "no orphan");
 }
 
@@ -235,6 +232,10 @@ async fn stages_of_one_run_go_on_at_once_but_none_twice() {
     let (first, second, ()) = tokio::join!(first, second, go);
     passed(&first);
     passed(&second);
+    place.stages.tidy(&[].into());
+    assert!(place.tree().exists(), "nobody may have known of it yet");
+    place.stages.tidy(&[place.run].into());
+    assert!(place.tree().exists(), "it is kept");
     place.stages.tidy(&[].into());
     assert!(!place.tree().exists());
     assert_eq!(place.output("one").await[0], "begun");

@@ -2,50 +2,7 @@
 
 use super::filter::ln_sum;
 use super::grid::{MOST_RATE, STEP, divergence, rate_of, shifted};
-use super::{Belief, Counted, Hypothesis, Question, SequentialTest};
-use serde::{Deserialize, Serialize};
-
-/// What the test says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Answer {
-    /// The canary has more events than tolerated: the evidence once reached its threshold.
-    Worse,
-    /// A regression worth catching is ruled out.
-    Safe,
-    /// Neither yet.
-    Open,
-}
-
-/// The evidence so far, to be shown and recorded.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct CountEvidence {
-    /// What it says.
-    pub answer: Answer,
-    /// Decimal logarithm of the evidence that the canary is worse; −log10 of the false-alarm rate
-    /// is enough.
-    pub log10_worse: f64,
-    /// The largest it ever was.
-    pub log10_worse_peak: f64,
-    /// The same for "no regression worth catching".
-    pub log10_safe: f64,
-    /// What the canary answered since the test began.
-    pub canary: Counted,
-    /// What stable answered in the same time.
-    pub stable: Counted,
-    /// The canary's odds of an event ÷ stable's at the same time; for rare events the ratio of
-    /// their shares.
-    pub ratio: f64,
-    /// Lower end of the ratio's interval, valid at any time at the false-alarm rate; 0 if open.
-    pub ratio_low: f64,
-    /// Upper end; `None` if open.
-    pub ratio_high: Option<f64>,
-    /// Correlation of two requests within one interval, as it is believed.
-    pub correlation: f64,
-    /// Canary requests until an answer is likely, were all to go on as it seems; `None` if there
-    /// is one already or nobody can tell.
-    pub needs_requests: Option<u64>,
-}
+use super::{Answer, Belief, CountEvidence, Hypothesis, Question, SequentialTest};
 
 impl SequentialTest {
     /// The evidence so far.

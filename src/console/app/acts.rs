@@ -14,6 +14,13 @@ const PREVIEWS_MAX: usize = 3;
 impl App {
     /// An action that would change the world: opens its dialog, or says why not.
     pub(super) fn acts(&mut self, action: Action, key: Key, now_ms: u64) -> Vec<Cmd> {
+        if matches!(action, Action::CancelRun | Action::ConfirmStage) {
+            return self.acts_on_run(action, key, now_ms);
+        }
+        if let Err(why) = self.select_what_is_meant() {
+            self.toast(why, now_ms);
+            return Vec::new();
+        }
         if let Some(why) = self.why_not(action) {
             self.toast(why, now_ms);
             return Vec::new();
@@ -69,7 +76,7 @@ impl App {
         }
         // A storm of keys must not use up what an abort needs.
         if let Some(Overlay::Confirm(dialog)) = &self.overlay
-            && !dialog.verb.is_urgent()
+            && !dialog.is_urgent()
         {
             self.overlay = None;
             self.toast(
@@ -102,7 +109,7 @@ impl App {
         let Some(Overlay::Confirm(dialog)) = &mut self.overlay else {
             return None;
         };
-        let command = dialog.ask(id);
+        let command = dialog.ask(id)?;
         Some(self.ask(Route::Dialog, Request::Preview { command }))
     }
 
@@ -125,7 +132,7 @@ impl App {
         let Some(Overlay::Confirm(dialog)) = &mut self.overlay else {
             return Vec::new();
         };
-        let command = dialog.send(id, now_ms);
-        vec![self.ask(Route::Dialog, Request::Command { command })]
+        let request = dialog.send(id, now_ms);
+        vec![self.ask(Route::Dialog, request)]
     }
 }

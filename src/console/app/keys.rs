@@ -1,15 +1,14 @@
 //! Keys → what they mean where they are pressed.
 
 use super::{App, Cmd, ConsoleEnd, CtrlC, Overlay, Page};
-use crate::console::dialog::confirm::{self, Press, Stage, Verb};
+use crate::console::dialog::confirm::{self, Press, Stage};
 use crate::console::dialog::help::Help;
-use crate::console::dialog::palette::{self, Command, Palette, Typed};
+use crate::console::dialog::leave;
+use crate::console::dialog::palette::Palette;
 use crate::console::input::{Company, Heard, Key};
 use crate::console::keymap::Action;
 use crate::console::pane::{Pane, fleet, instances};
 use crate::console::screen;
-use crate::console::theme::Theme;
-use crate::model::ServerName;
 
 /// How long after a first Ctrl-C a second one leaves.
 const CTRL_C_MS: u64 = 2_000;
@@ -66,6 +65,10 @@ impl App {
                 self.logs.typed(key);
                 Vec::new()
             }
+            None if self.focus == Pane::Pipelines && self.runs.is_typing() => {
+                self.runs.log.lines.typed(key);
+                Vec::new()
+            }
             None => self.pane_key(key, now_ms),
         }
     }
@@ -75,7 +78,12 @@ impl App {
         let action = self.keymap.action(key)?;
         matches!(
             action,
-            Action::Promote | Action::Abort | Action::Rollback | Action::Hold
+            Action::Promote
+                | Action::Abort
+                | Action::Rollback
+                | Action::Hold
+                | Action::CancelRun
+                | Action::ConfirmStage
         )
         .then_some(action)
     }
@@ -128,7 +136,7 @@ impl App {
         }
         // What cannot be read cannot be agreed to, save what must always work.
         let whole = confirm::fits(dialog, &self.theme, &you, self.size, now_ms);
-        let tier = dialog.tier().filter(|_| whole || dialog.verb.is_urgent());
+        let tier = dialog.tier().filter(|_| whole || dialog.is_urgent());
         match dialog.guard.press(key, company, tier, now_ms) {
             Press::Stay => Vec::new(),
             Press::Cancel => {
@@ -152,52 +160,6 @@ impl App {
         self.overlay = Some(Overlay::Help(help));
     }
 
-    fn palette_key(&mut self, mut palette: Palette, key: Key, now_ms: u64) -> Vec<Cmd> {
-        palette.trouble = None;
-        if key == Key::Tab {
-            palette.complete();
-            self.overlay = Some(Overlay::Palette(palette));
-            return Vec::new();
-        }
-        match palette::edit(&mut palette.text, key) {
-            Typed::Cancel => return Vec::new(),
-            Typed::Stay => {}
-            Typed::Enter => match palette::parse(&palette.text) {
-                Ok(Command::Ask(verb)) => return self.open_dialog(verb, Key::Enter, now_ms),
-                Ok(Command::Drain(server)) => match self.named_or_selected(server) {
-                    Ok(server) => {
-                        return self.open_dialog(Verb::Drain(server), Key::Enter, now_ms);
-                    }
-                    Err(why) => palette.trouble = Some(why),
-                },
-                Ok(Command::Undrain(server)) => match self.named_or_selected(server) {
-                    Ok(server) => {
-                        return self.open_dialog(Verb::Undrain(server), Key::Enter, now_ms);
-                    }
-                    Err(why) => palette.trouble = Some(why),
-                },
-                Ok(Command::Note(text)) => return self.note(text, now_ms),
-                Ok(Command::Quit) => return self.quit(),
-                Ok(Command::Theme(name)) => match self.take_theme(&name) {
-                    Ok(()) => return vec![Cmd::Redraw],
-                    Err(why) => palette.trouble = Some(why),
-                },
-                Err(why) => palette.trouble = Some(why),
-            },
-        }
-        self.overlay = Some(Overlay::Palette(palette));
-        Vec::new()
-    }
-
-    fn take_theme(&mut self, name: &str) -> Result<(), String> {
-        let dir = self.settings.theme_dir.as_deref();
-        let (depth, symbols) = (self.theme.depth(), self.theme.symbols);
-        let loaded = Theme::load(name, dir, depth, symbols);
-        let (theme, _) = loaded.map_err(|error| error.to_string())?;
-        self.theme = theme;
-        Ok(())
-    }
-
     fn leave_key(&mut self, key: Key) -> Vec<Cmd> {
         match (key, self.keymap.action(key)) {
             (Key::Char('y'), _) | (_, Some(Action::Quit)) => vec![Cmd::Leave(ConsoleEnd::Left)],
@@ -211,7 +173,10 @@ impl App {
 
     fn pane_key(&mut self, key: Key, now_ms: u64) -> Vec<Cmd> {
         if let Key::Char(digit @ '0'..='9') = key {
-            if let Some(pane) = Pane::ALL.into_iter().find(|pane| pane.number() == digit) {
+            if let Some(pane) = Pane::ALL
+                .into_iter()
+                .find(|pane| pane.number() == Some(digit))
+            {
                 self.go_to(pane);
             }
             return Vec::new();
@@ -231,12 +196,17 @@ impl App {
             Action::NextPane => self.step_pane(1),
             Action::PreviousPane => self.step_pane(-1),
             Action::Zoom => self.zoomed = !self.zoomed,
+            Action::Pipelines => self.open_meant_run(),
             _ => self.look(action),
         }
         Vec::new()
     }
 
     fn back_or_quit(&mut self) -> Vec<Cmd> {
+        if self.page == Page::Runs {
+            self.go_to(self.runs.from);
+            return Vec::new();
+        }
         let alone = self.zoomed;
         if alone {
             self.zoomed = false;
@@ -245,11 +215,11 @@ impl App {
         self.quit()
     }
 
-    fn quit(&mut self) -> Vec<Cmd> {
+    pub(super) fn quit(&mut self) -> Vec<Cmd> {
         let open = self
             .snapshot
             .as_ref()
-            .is_some_and(|s| s.placements.iter().any(|view| view.rollout.is_some()));
+            .is_some_and(|snapshot| leave::goes_on(snapshot));
         if open && self.link.connected {
             self.overlay = Some(Overlay::Leave);
             return Vec::new();
@@ -257,9 +227,10 @@ impl App {
         vec![Cmd::Leave(ConsoleEnd::Left)]
     }
 
-    fn go_to(&mut self, pane: Pane) {
+    pub(super) fn go_to(&mut self, pane: Pane) {
         self.page = match pane {
             Pane::Fleet => Page::Fleet,
+            Pane::Pipelines => Page::Runs,
             _ => Page::Place,
         };
         self.chosen = true;
@@ -292,14 +263,19 @@ impl App {
                 | Action::Wrap
                 | Action::Source
         );
-        if logs && self.focus != Pane::EngineLog {
+        if logs && !matches!(self.focus, Pane::EngineLog | Pane::Pipelines) {
             self.go_to(Pane::Logs);
         }
         let taken = match self.focus {
             Pane::Logs => self.logs.act(action, page),
             Pane::EngineLog => self.engine_log.act(action),
             Pane::Fleet => self.fleet(action),
+            Pane::Pipelines => self.look_at_runs(action, page),
             Pane::Instances => self.instances(action, usize::from(page)),
+            Pane::Run if action == Action::Open && self.run_here().is_some() => {
+                self.open_meant_run();
+                true
+            }
             _ => self.scrolled(action, usize::from(page)),
         };
         if !taken && action == Action::Back {
@@ -316,6 +292,7 @@ impl App {
             _ if self.zoomed => self.zoomed = false,
             Page::Place if self.focus != Pane::Run => self.go_to(Pane::Run),
             Page::Place if several => self.go_to(Pane::Fleet),
+            Page::Runs => self.go_to(self.runs.from),
             Page::Place | Page::Fleet => {}
         }
     }
@@ -358,20 +335,6 @@ impl App {
         let view = self.view();
         self.instance = view.and_then(|view| instances::neighbour(view, selected.as_ref(), by));
         true
-    }
-
-    /// The instance that was named, else the selected one.
-    ///
-    /// # Errors
-    /// What to type, where neither is there.
-    fn named_or_selected(&self, named: Option<ServerName>) -> Result<ServerName, String> {
-        let there = || self.selected_instance().cloned();
-        named.or_else(there).ok_or_else(|| {
-            let rows = self.view().map(instances::rows).unwrap_or_default();
-            let names: Vec<_> = rows.iter().map(|row| row.server.as_str()).collect();
-            let names = names.join(", ");
-            format!("name an instance, or select one in pane 6; there are: {names}")
-        })
     }
 
     fn scrolled(&mut self, action: Action, page: usize) -> bool {

@@ -21,6 +21,7 @@ impl App {
                 self.link.why = None;
                 self.link.hello = Some(hello);
                 self.history.asked_at = None;
+                self.runs.log.lost();
                 Vec::new()
             }
             LinkEvent::Disconnected { why } => {
@@ -55,6 +56,7 @@ impl App {
             ask_again = dialog.observe(&snapshot, now_ms);
         }
         let first = self.snapshot.is_none();
+        self.runs.observe(&snapshot.runs);
         self.snapshot = Some(snapshot);
         self.settle_selection(first);
         if ask_again {
@@ -112,7 +114,8 @@ impl App {
         if !away {
             return None;
         }
-        newer.placements.iter().find_map(|view| {
+        let run = super::runs::call(older, newer).map(Cmd::Call);
+        let rollout = newer.placements.iter().find_map(|view| {
             let before = older.placement(&view.placement)?;
             let held = |view: &crate::view::snapshot::PlacementView| {
                 let hold = view.rollout.as_ref().and_then(|open| open.hold.as_ref());
@@ -136,7 +139,8 @@ impl App {
                 "{} {} {word}",
                 view.placement, last.number
             )))
-        })
+        });
+        rollout.or(run)
     }
 
     fn reply(&mut self, id: u64, reply: Reply, now_ms: u64) {
@@ -159,6 +163,15 @@ impl App {
                     lines,
                 },
             ) => self.read(placement, server, next, skipped, lines),
+            (
+                Some(Route::StageLog(of)),
+                Reply::Logs {
+                    next,
+                    skipped,
+                    lines,
+                },
+            ) => self.runs.log.read(&of, next, skipped, lines),
+            (Some(Route::StageLog(of)), Reply::Error { text }) => self.runs.log.failed(&of, text),
             _ => {}
         }
     }

@@ -15,7 +15,11 @@ impl App {
         let rows = self
             .guide_text()
             .map_or(0, |said| text::wrap(&said, cells).len().min(2) as u16);
-        let alone = self.page == Page::Fleet || self.zoomed;
+        let alone = self.page != Page::Place || self.zoomed;
+        let rows = screen::Extra {
+            guide: rows,
+            rail: self.rail_rows(),
+        };
         let plan = screen::plan(self.size, alone.then_some(self.focus), rows);
         // A pane that has no room of its own here is shown alone.
         match plan.panes.iter().any(|(pane, _)| *pane == self.focus) {
@@ -150,6 +154,9 @@ impl App {
 
     /// Why an action is not possible now; `None` if it is, as far as the screen knows.
     pub fn why_not(&self, action: Action) -> Option<String> {
+        if matches!(action, Action::CancelRun | Action::ConfirmStage) {
+            return self.why_not_run(action);
+        }
         let acts = matches!(
             action,
             Action::Promote | Action::Abort | Action::Hold | Action::Rollback
@@ -160,7 +167,7 @@ impl App {
         if let Some(why) = self.cannot_send() {
             return Some(why);
         }
-        let Some(view) = self.view() else {
+        let Some(view) = self.view_meant() else {
             return Some("nothing is selected".to_owned());
         };
         match (action, &view.rollout, &view.rollback) {

@@ -1,117 +1,31 @@
-//! The confirm dialog: what a command would do, in the engine's words, and the guard before it.
+//! The confirm dialog: what a command would do, in the engine's words where it foretells it, and
+//! the guard before it.
 //!
-//! Pure: keys and times in, a verdict out. It binds the rollout and revision it was opened for;
-//! when those change it locks again. Esc always cancels, Enter confirms nowhere but on the verb
+//! Pure: keys and times in, a verdict out. It binds what it was opened for, by its identity: a
+//! rollout with its revision, or a run of a pipeline with its stages; when those change it locks
+//! again. Esc always cancels, Enter confirms nowhere but on the verb
 //! button of a tier-2 dialog, a burst or a paste never does.
 
 mod draw;
 mod guard;
+mod rollout;
+mod run;
+mod verb;
 
 pub use draw::{draw, fits, one_line};
 pub use guard::{Guard, Press};
+pub use rollout::RolloutAsk;
+pub use run::{RunAct, RunAsk};
+pub use verb::Verb;
 
-use crate::link::wire::{CommandRequest, Reply};
-use crate::model::command::{Answer, PromoteTo};
-use crate::model::{Clean, Placement, RolloutId, RolloutNumber, ServerName, Urgency, Version};
+use crate::link::wire::{CommandRequest, Reply, Request};
+use crate::model::command::Answer;
+use crate::model::{Clean, Placement};
 use crate::view::snapshot::RolloutView;
-use crate::view::{Preview, Snapshot, Tier};
+use crate::view::{Preview, PreviewLine, Snapshot, Tier};
 
 /// How long an answer is waited for before it is called unknown.
 const ANSWER_MS: u64 = 20_000;
-
-/// What is asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(missing_docs)] // The names say it.
-pub enum Verb {
-    Promote(PromoteTo),
-    Hold,
-    Resume,
-    Abort,
-    Rollback(Option<Version>),
-    Emergency { to: Option<Version>, reason: Clean },
-    Restart,
-    Scale(u32),
-    Drain(ServerName),
-    Undrain(ServerName),
-    Drill,
-}
-
-impl Verb {
-    /// The verb as people type it.
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::Promote(_) => "promote",
-            Self::Hold => "hold",
-            Self::Resume => "resume",
-            Self::Abort => "abort",
-            Self::Rollback(_) | Self::Emergency { .. } => "rollback",
-            Self::Restart => "restart",
-            Self::Scale(_) => "scale",
-            Self::Drain(_) => "drain",
-            Self::Undrain(_) => "undrain",
-            Self::Drill => "drill",
-        }
-    }
-
-    /// Abort and hold must work from the smallest terminal and without knowing more.
-    pub fn is_urgent(&self) -> bool {
-        matches!(self, Self::Abort | Self::Hold)
-    }
-
-    fn command(&self, placement: &Placement, revision: u64) -> CommandRequest {
-        let placement = placement.clone();
-        match self.clone() {
-            Self::Promote(to) => CommandRequest::Promote {
-                placement,
-                to,
-                revision,
-            },
-            Self::Hold => CommandRequest::Hold {
-                placement,
-                reason: None,
-            },
-            Self::Resume => CommandRequest::Resume {
-                placement,
-                revision,
-            },
-            Self::Abort => CommandRequest::Abort {
-                placement,
-                reason: None,
-            },
-            Self::Rollback(to) => CommandRequest::Rollback {
-                placement,
-                to,
-                reason: None,
-                urgency: Urgency::Ordinary,
-            },
-            Self::Emergency { to, reason } => CommandRequest::Rollback {
-                placement,
-                to,
-                reason: Some(reason),
-                urgency: Urgency::Emergency,
-            },
-            Self::Restart => CommandRequest::Restart {
-                placement,
-                reason: None,
-            },
-            Self::Scale(instances) => CommandRequest::Scale {
-                placement,
-                instances,
-                reason: None,
-            },
-            Self::Drain(server) => CommandRequest::Drain {
-                placement,
-                server,
-                reason: None,
-            },
-            Self::Undrain(server) => CommandRequest::Undrain { placement, server },
-            Self::Drill => CommandRequest::Drill {
-                placement,
-                reason: None,
-            },
-        }
-    }
-}
 
 /// How far a dialog is.
 #[derive(Debug, Clone, PartialEq)]
@@ -143,26 +57,44 @@ pub enum End {
     Unknown,
 }
 
+/// What a dialog is about.
+#[derive(Debug, Clone, PartialEq)]
+pub enum About {
+    /// A placement, and its rollout where one is open.
+    Rollout(RolloutAsk),
+    /// A run of a pipeline.
+    Run(RunAsk),
+}
+
 /// An open dialog.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Confirm {
-    /// What is asked for.
-    pub verb: Verb,
-    /// Where.
-    pub placement: Placement,
-    /// The rollout it was opened for; `None` where none was open.
-    pub rollout: Option<(RolloutId, RolloutNumber)>,
-    /// What the engine says it would do.
-    pub preview: Option<Box<Preview>>,
+    /// What is asked for, and of what.
+    pub about: About,
     /// How far it is.
     pub stage: Stage,
     /// What keeps a slip from confirming.
     pub guard: Guard,
     /// What happened meanwhile that a person must know.
     pub banner: Option<String>,
-    /// The revision it binds.
-    revision: u64,
     request: Option<u64>,
+}
+
+/// What a dialog says would happen.
+pub(super) struct Said<'a> {
+    lines: &'a [PreviewLine],
+    warnings: &'a [Clean],
+    refused: Option<String>,
+}
+
+/// What a newer snapshot means for what is bound.
+enum Seen {
+    /// Nothing.
+    Same,
+    /// Only the text is another.
+    Text,
+    /// What was read no longer holds: this is what happened.
+    Moved(String),
 }
 
 impl Confirm {
@@ -173,16 +105,70 @@ impl Confirm {
         open: Option<&RolloutView>,
         guard: Guard,
     ) -> Self {
+        Self::about(
+            About::Rollout(RolloutAsk::new(verb, placement, open)),
+            guard,
+        )
+    }
+
+    /// Opens one about a run of a pipeline.
+    pub fn of_run(ask: RunAsk, guard: Guard) -> Self {
+        Self::about(About::Run(ask), guard)
+    }
+
+    fn about(about: About, guard: Guard) -> Self {
         Self {
-            verb,
-            placement,
-            rollout: open.map(|rollout| (rollout.id, rollout.number)),
-            preview: None,
+            about,
             stage: Stage::Prompting,
             guard,
             banner: None,
-            revision: open.map_or(0, |rollout| rollout.revision),
             request: None,
+        }
+    }
+
+    /// The verb as people type it.
+    pub fn word(&self) -> &'static str {
+        match &self.about {
+            About::Rollout(ask) => ask.verb.word(),
+            About::Run(ask) => ask.act.word(),
+        }
+    }
+
+    /// What it acts on, in a word.
+    pub(super) fn subject(&self) -> String {
+        match &self.about {
+            About::Rollout(ask) => ask.subject(),
+            About::Run(ask) => ask.act.subject(),
+        }
+    }
+
+    /// Abort and hold must work from the smallest terminal and without knowing more.
+    pub fn is_urgent(&self) -> bool {
+        match &self.about {
+            About::Rollout(ask) => ask.verb.is_urgent(),
+            About::Run(_) => false,
+        }
+    }
+
+    pub(super) fn title(&self) -> String {
+        match &self.about {
+            About::Rollout(ask) => ask.title(),
+            About::Run(ask) => ask.title(),
+        }
+    }
+
+    pub(super) fn button(&self) -> String {
+        match &self.about {
+            About::Rollout(ask) => ask.button(),
+            About::Run(ask) => ask.button(),
+        }
+    }
+
+    /// What would happen; `None` while the engine was not heard.
+    pub(super) fn said(&self) -> Option<Said<'_>> {
+        match &self.about {
+            About::Rollout(ask) => ask.said(),
+            About::Run(ask) => Some(ask.said()),
         }
     }
 
@@ -193,33 +179,39 @@ impl Confirm {
 
     /// Whether nobody was asked yet what it would do.
     pub fn owes_preview(&self) -> bool {
+        let About::Rollout(ask) = &self.about else {
+            return false;
+        };
         let unasked = self.request.is_none() && self.banner.is_none();
-        unasked && self.preview.is_none() && self.stage == Stage::Prompting
+        unasked && ask.preview.is_none() && self.stage == Stage::Prompting
     }
 
-    /// The preview to ask for, as request `id`.
-    pub fn ask(&mut self, id: u64) -> CommandRequest {
+    /// The preview to ask for, as request `id`; `None` where the engine gives none.
+    pub fn ask(&mut self, id: u64) -> Option<CommandRequest> {
+        let About::Rollout(ask) = &self.about else {
+            return None;
+        };
         self.request = Some(id);
-        self.verb.command(&self.placement, self.revision)
+        Some(ask.preview_of())
     }
 
-    /// The command itself, as request `id`; from now on it waits.
-    pub fn send(&mut self, id: u64, now_ms: u64) -> CommandRequest {
+    /// The request itself, as `id`; from now on it waits.
+    pub fn send(&mut self, id: u64, now_ms: u64) -> Request {
         self.request = Some(id);
         self.stage = Stage::Waiting { since_ms: now_ms };
-        let revision = self
-            .preview
-            .as_ref()
-            .map_or(self.revision, |preview| preview.revision);
-        self.verb.command(&self.placement, revision)
+        match &self.about {
+            About::Rollout(ask) => Request::Command {
+                command: ask.command(),
+            },
+            About::Run(ask) => ask.act.request(),
+        }
     }
 
     /// How it must be confirmed; `None` while that is not known or nothing can be.
     pub fn tier(&self) -> Option<Tier> {
-        match &self.preview {
-            Some(preview) if preview.refused.is_some() => None,
-            Some(preview) => Some(preview.tier),
-            None => self.verb.is_urgent().then_some(Tier::One),
+        match &self.about {
+            About::Rollout(ask) => ask.tier(),
+            About::Run(ask) => ask.tier(),
         }
     }
 
@@ -231,7 +223,7 @@ impl Confirm {
             (Stage::Waiting { .. }, Reply::Answer { answer }) => self.answer(answer),
             (Stage::Over { .. }, _) => {}
             // What must always work needs no text.
-            (Stage::Prompting, Reply::Error { text }) if self.verb.is_urgent() => {
+            (Stage::Prompting, Reply::Error { text }) if self.is_urgent() => {
                 self.banner = Some(format!("no preview: {text}"));
             }
             (_, Reply::Error { text }) => self.over(End::Failed, text),
@@ -243,17 +235,14 @@ impl Confirm {
     }
 
     fn preview(&mut self, preview: Box<Preview>, now_ms: u64) {
-        let first = self.preview.is_none();
-        let moved = self
-            .preview
-            .as_ref()
-            .is_some_and(|old| old.revision != preview.revision || old.tier != preview.tier);
+        let urgent = self.is_urgent();
+        let About::Rollout(ask) = &mut self.about else {
+            return;
+        };
         // Text that was not there can not have been read yet.
-        if (first && !self.verb.is_urgent()) || (moved && !self.verb.is_urgent()) {
+        if ask.foretold(preview) && !urgent {
             self.guard.lock(now_ms);
         }
-        self.revision = preview.revision;
-        self.preview = Some(preview);
     }
 
     fn answer(&mut self, answer: Answer) {
@@ -262,15 +251,10 @@ impl Confirm {
                 number, revision, ..
             } => (
                 End::Done,
-                format!(
-                    "{} of {number} accepted, revision {revision}",
-                    self.verb.word()
-                ),
+                format!("{} of {number} accepted, revision {revision}", self.word()),
             ),
             Answer::Begun { number } => (End::Done, format!("{number} was begun by this request")),
-            Answer::Run { run, .. } => {
-                (End::Done, format!("{} of {run} accepted", self.verb.word()))
-            }
+            Answer::Run { run, .. } => (End::Done, format!("{} of {run} accepted", self.word())),
             Answer::RunBegun { run } => (End::Done, format!("{run} was begun by this request")),
             Answer::Already { what } => (End::Done, what.to_string()),
             Answer::Unrecorded { why } => (
@@ -330,37 +314,18 @@ impl Confirm {
         if self.stage != Stage::Prompting {
             return false;
         }
-        let open = snapshot
-            .placement(&self.placement)
-            .and_then(|view| view.rollout.as_ref());
-        let now = open.map(|rollout| (rollout.id, rollout.number));
-        let revision = open.map_or(0, |rollout| rollout.revision);
-        if now == self.rollout && revision == self.revision {
-            return false;
+        let (seen, asks) = match &mut self.about {
+            About::Rollout(ask) => (ask.observe(snapshot), true),
+            About::Run(ask) => (ask.observe(snapshot), false),
+        };
+        match seen {
+            Seen::Same => return false,
+            Seen::Text => {}
+            Seen::Moved(what) => {
+                self.guard.lock(now_ms);
+                self.banner = Some(format!("STATE CHANGED: {what}. Read again"));
+            }
         }
-        // Another revision of the same rollout makes no abort or hold wrong: only its text.
-        if now != self.rollout || !self.verb.is_urgent() {
-            self.guard.lock(now_ms);
-            self.banner = Some(changed(open));
-        }
-        (self.rollout, self.revision) = (now, revision);
-        true
+        asks
     }
-}
-
-fn changed(open: Option<&RolloutView>) -> String {
-    match open {
-        None => "STATE CHANGED: the rollout is closed. Read again".to_owned(),
-        Some(rollout) => format!(
-            "STATE CHANGED: {} is {} now, {}. Read again",
-            rollout.number,
-            phase(rollout),
-            rollout.because,
-        ),
-    }
-}
-
-fn phase(rollout: &RolloutView) -> String {
-    let held = if rollout.hold.is_some() { "held, " } else { "" };
-    format!("{held}{}", rollout.verdict.word())
 }

@@ -4,7 +4,7 @@ use super::boxed;
 use crate::console::screen::Canvas;
 use crate::console::theme::Role;
 use crate::console::widget::text;
-use crate::view::Snapshot;
+use crate::view::{RunView, Snapshot};
 use ratatui::text::Line;
 
 /// Draws the question.
@@ -30,16 +30,38 @@ pub fn draw(snapshot: Option<&Snapshot>, canvas: &mut Canvas<'_, '_>) {
     boxed(canvas, "Leave the console", style, lines, width);
 }
 
-/// What goes on: "Rollout #1841 goes on".
+/// Whether anything is under way that goes on without a console.
+pub fn goes_on(snapshot: &Snapshot) -> bool {
+    let rollout = snapshot
+        .placements
+        .iter()
+        .any(|view| view.rollout.is_some());
+    rollout || snapshot.runs.iter().any(RunView::is_open)
+}
+
+/// What goes on: "Rollout #1841 goes on", "Rollout #1841, run p12 go on".
 pub fn open(snapshot: Option<&Snapshot>) -> String {
-    let numbers: Vec<_> = snapshot
-        .into_iter()
-        .flat_map(|snapshot| &snapshot.placements)
-        .filter_map(|view| Some(view.rollout.as_ref()?.number.to_string()))
-        .collect();
-    match numbers.as_slice() {
-        [] => String::new(),
-        [one] => format!("Rollout {one} goes on"),
-        many => format!("Rollouts {} go on", many.join(", ")),
+    let Some(snapshot) = snapshot else {
+        return String::new();
+    };
+    let placements = snapshot.placements.iter();
+    let rollouts = placements.filter_map(|view| Some(view.rollout.as_ref()?.number.to_string()));
+    let rollouts: Vec<_> = rollouts.collect();
+    let runs = snapshot.runs.iter().filter(|run| run.is_open());
+    let runs: Vec<_> = runs.map(|run| run.number.to_string()).collect();
+    let named = [named("Rollout", &rollouts), named("Run", &runs)];
+    let named: Vec<_> = named.into_iter().flatten().collect();
+    match rollouts.len() + runs.len() {
+        0 => String::new(),
+        1 => format!("{} goes on", named.join(", ")),
+        _ => format!("{} go on", named.join(", ")),
+    }
+}
+
+fn named(word: &str, numbers: &[String]) -> Option<String> {
+    match numbers {
+        [] => None,
+        [one] => Some(format!("{word} {one}")),
+        many => Some(format!("{word}s {}", many.join(", "))),
     }
 }

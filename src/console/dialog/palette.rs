@@ -4,7 +4,7 @@ use super::confirm::Verb;
 use crate::console::input::Key;
 use crate::console::theme::Theme;
 use crate::model::command::PromoteTo;
-use crate::model::{Clean, ServerName};
+use crate::model::{Clean, PipelineName, RunNumber, ServerName, StageName};
 
 /// What a line asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,14 +17,29 @@ pub enum Command {
     Undrain(Option<ServerName>),
     /// A line for the timeline.
     Note(Clean),
+    /// The runs of pipelines.
+    Pipelines,
+    /// A dialog about a run of a pipeline.
+    Run(RunCommand),
     /// Another theme.
     Theme(String),
     /// Leave.
     Quit,
 }
 
+/// What is asked of a run of a pipeline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RunCommand {
+    /// A new one: of which pipeline and branch, where they are named.
+    Begin(Option<PipelineName>, Option<Clean>),
+    /// Its end; the shown one's where none is named.
+    Cancel(Option<RunNumber>),
+    /// That a stage begins which waits for a person; the shown run's where none is named.
+    Confirm(Option<(RunNumber, StageName)>),
+}
+
 /// What can be typed, with what it does.
-pub const COMMANDS: [(&str, &str); 17] = [
+pub const COMMANDS: [(&str, &str); 21] = [
     ("promote", "to the next step"),
     ("promote --full", "to 100 %"),
     ("promote --to N", "to N %"),
@@ -43,6 +58,10 @@ pub const COMMANDS: [(&str, &str); 17] = [
     ("undrain INSTANCE", "give its traffic back"),
     ("drill", "exercise: to the first step and back"),
     ("note TEXT", "write into the timeline"),
+    ("pipeline", "runs of pipelines"),
+    ("pipeline run [NAME] [BRANCH]", "begin a run"),
+    ("pipeline cancel pN", "end a run"),
+    ("pipeline confirm pN STAGE", "let a waiting stage begin"),
     ("theme NAME", "change the theme"),
     ("quit", "leave the console"),
 ];
@@ -91,8 +110,9 @@ impl Palette {
     pub fn complete(&mut self) {
         let fitting: Vec<_> = self.fitting().collect();
         if let [(command, _)] = fitting.as_slice() {
-            let fixed = command.trim_end_matches(|c: char| c.is_ascii_uppercase());
-            self.text = fixed.to_owned();
+            // What a person fills in begins with a capital letter.
+            let open = command.find(|c: char| c.is_ascii_uppercase() || c == '[');
+            self.text = command[..open.unwrap_or(command.len())].to_owned();
         }
     }
 
@@ -153,6 +173,8 @@ pub fn parse(line: &str) -> Result<Command, String> {
             let text = line.trim_start().trim_start_matches("note").trim();
             Command::Note(Clean::new(text))
         }
+        ["pipeline" | "pipelines"] => Command::Pipelines,
+        ["pipeline", words @ ..] => Command::Run(pipeline(words)?),
         ["theme", name] => Command::Theme((*name).to_owned()),
         ["quit" | "q"] => Command::Quit,
         _ => {
@@ -178,6 +200,38 @@ fn emergency(words: &[&str]) -> Result<Command, String> {
     }
     let reason = Clean::new(&why.join(" "));
     Ok(Command::Ask(Verb::Emergency { to, reason }))
+}
+
+/// `run [NAME] [BRANCH]`, `cancel [pN]`, `confirm [pN STAGE]`.
+fn pipeline(words: &[&str]) -> Result<RunCommand, String> {
+    let run = |number: &str| {
+        let parsed = number.parse::<RunNumber>();
+        parsed.map_err(|error| format!("{number} {error}"))
+    };
+    Ok(match words {
+        ["run"] => RunCommand::Begin(None, None),
+        ["run", pipeline] => RunCommand::Begin(Some(name(pipeline)?), None),
+        ["run", pipeline, branch] => {
+            RunCommand::Begin(Some(name(pipeline)?), Some(Clean::new(branch)))
+        }
+        ["cancel"] => RunCommand::Cancel(None),
+        ["cancel", number] => RunCommand::Cancel(Some(run(number)?)),
+        ["confirm"] => RunCommand::Confirm(None),
+        ["confirm", number, stage] => {
+            let stage: Result<StageName, _> = stage.parse();
+            let stage = stage.map_err(|error| error.to_string())?;
+            RunCommand::Confirm(Some((run(number)?, stage)))
+        }
+        _ => {
+            let known = "run [NAME] [BRANCH], cancel pN, confirm pN STAGE";
+            return Err(format!("not a command of pipeline; there are: {known}"));
+        }
+    })
+}
+
+fn name(text: &str) -> Result<PipelineName, String> {
+    text.parse()
+        .map_err(|error: <PipelineName as std::str::FromStr>::Err| error.to_string())
 }
 
 fn instance(name: &str) -> Result<ServerName, String> {
@@ -223,7 +277,23 @@ mod tests {
         assert_eq!(parse("drain"), Ok(Command::Drain(None)));
         let web1 = "web1".parse().expect("valid");
         assert_eq!(parse("undrain web1"), Ok(Command::Undrain(Some(web1))));
+        let run = |command| Ok(Command::Run(command));
+        let main = "main".parse().expect("valid");
+        let begin = RunCommand::Begin(Some(main), Some("fix".into()));
+        assert_eq!(parse("pipeline run main fix"), run(begin));
+        let begin = RunCommand::Begin(None, None);
+        assert_eq!(parse("pipeline run"), run(begin));
+        let cancel = RunCommand::Cancel(Some(RunNumber(12)));
+        assert_eq!(parse("pipeline cancel p12"), run(cancel));
+        let stage = "canary".parse().expect("valid");
+        let confirm = RunCommand::Confirm(Some((RunNumber(12), stage)));
+        assert_eq!(parse("pipeline confirm 12 canary"), run(confirm));
         for bad in [
+            "pipeline cancel main",
+            "pipeline confirm p12",
+            "pipeline confirm p12 $(x)",
+            "pipeline run a b c",
+            "pipeline frobnicate",
             "",
             "scale",
             "scale 0",
@@ -251,6 +321,9 @@ mod tests {
         };
         palette.complete();
         assert_eq!(palette.text, "theme ");
+        palette.text = "pipeline ca".to_owned();
+        palette.complete();
+        assert_eq!(palette.text, "pipeline cancel p");
         palette.text = "p".to_owned();
         palette.complete();
         assert_eq!(palette.text, "p", "several fit");

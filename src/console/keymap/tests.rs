@@ -27,6 +27,8 @@ fn only_capitals_and_dialogs_change_the_world() {
         Action::Abort,
         Action::Rollback,
         Action::Hold,
+        Action::CancelRun,
+        Action::ConfirmStage,
     ] {
         let key = Keymap::default().key(action);
         assert!(matches!(key, Some(Key::Char('A'..='Z'))), "{action:?}");

@@ -1,5 +1,6 @@
 //! Pane 0: every service in every environment. What is selected is a name, never a row number.
 
+use super::pipelines::mark;
 use super::{Pane, Slot};
 use crate::console::screen::Canvas;
 use crate::console::theme::{Role, Theme};
@@ -49,12 +50,13 @@ pub fn draw(
     let heading = row_of(theme, titles, cells);
     let mut lines = vec![Line::styled(heading, theme.style(Role::Muted))];
     let mut at = 0;
-    for (n, view) in snapshot.placements.iter().enumerate() {
+    for view in &snapshot.placements {
         let chosen = Some(&view.placement) == selected;
+        let coming = coming(theme, snapshot, view);
+        lines.extend(placement(theme, view, coming, chosen, cells));
         if chosen {
-            at = n + 1;
+            at = lines.len() - 1;
         }
-        lines.push(placement(theme, view, chosen, cells));
     }
     let top = (at + 1).saturating_sub(usize::from(inner.height));
     super::lines(canvas, inner, lines, top);
@@ -97,12 +99,59 @@ fn readiness(view: &PlacementView) -> String {
     }
 }
 
-fn placement(theme: &Theme, view: &PlacementView, chosen: bool, cells: usize) -> Line<'static> {
+/// The run of a pipeline that is on its way to a placement: `▶ p12 test 00:42 of 01:10`.
+fn coming(theme: &Theme, snapshot: &Snapshot, view: &PlacementView) -> Option<Span<'static>> {
+    let run = mark::on_its_way(&snapshot.runs, &view.placement)?;
+    let (symbol, style) = mark::run_mark(theme, run);
+    let how_far = mark::how_far(run, snapshot.engine.now_ms);
+    Some(Span::styled(
+        format!("{symbol} {} {how_far}", run.number),
+        style,
+    ))
+}
+
+/// A placement's line, and one more where what is on its way to it has no room on the first.
+fn placement(
+    theme: &Theme,
+    view: &PlacementView,
+    coming: Option<Span<'static>>,
+    chosen: bool,
+    cells: usize,
+) -> Vec<Line<'static>> {
+    let (state, style) = state(theme, view);
+    let front = front(theme, view, chosen, cells);
+    let room = cells.saturating_sub(text::width(&front));
+    let mut first = vec![Span::raw(front)];
+    let beside = coming
+        .as_ref()
+        .and_then(|run| room.checked_sub(text::width(&state) + 3 + text::width(&run.content)));
+    let below = match (beside, coming) {
+        (Some(blanks), Some(run)) => {
+            first.push(Span::styled(format!("{state}   "), style));
+            first.extend([run, Span::raw(" ".repeat(blanks))]);
+            None
+        }
+        (_, coming) => {
+            let state = text::left(&state, room, &theme.symbols);
+            first.push(Span::styled(state, style));
+            coming.map(|run| below(theme, &run, cells))
+        }
+    };
+    let lines = [Some(Line::from(first)), below].into_iter().flatten();
+    lines
+        .map(|line| match chosen {
+            true => line.style(theme.selection()),
+            false => line,
+        })
+        .collect()
+}
+
+/// What stands before a placement's state.
+fn front(theme: &Theme, view: &PlacementView, chosen: bool, cells: usize) -> String {
     let stable = view
         .stable
         .as_ref()
         .map_or("-", |stable| stable.version.as_str());
-    let (state, style) = state(theme, view);
     let pointer = if chosen { theme.symbols.pointer } else { " " };
     let place = &view.placement;
     let texts = [
@@ -113,16 +162,13 @@ fn placement(theme: &Theme, view: &PlacementView, chosen: bool, cells: usize) ->
         "",
     ];
     let row = row_of(theme, texts, cells);
-    let front = format!("{pointer} {}", text::skip(&row, 2));
-    let room = cells.saturating_sub(text::width(&front));
-    let line = Line::from(vec![
-        Span::raw(front),
-        Span::styled(text::left(&state, room, &theme.symbols), style),
-    ]);
-    match chosen {
-        true => line.style(theme.selection()),
-        false => line,
-    }
+    format!("{pointer} {}", text::skip(&row, 2))
+}
+
+/// What is on its way, on a line of its own.
+fn below(theme: &Theme, run: &Span<'_>, cells: usize) -> Line<'static> {
+    let said = text::left(&run.content, cells.saturating_sub(4), &theme.symbols);
+    Line::from(vec![Span::raw("    "), Span::styled(said, run.style)])
 }
 
 /// `at 25%`, `batch 2/3`, `ready to switch`, `NO SERVICE`.

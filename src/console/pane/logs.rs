@@ -89,6 +89,11 @@ impl Logs {
         self.bottom = None;
     }
 
+    /// Whether nothing was read yet.
+    pub fn is_empty(&self) -> bool {
+        self.ring.first() == self.ring.end()
+    }
+
     /// Whether a line is being typed, so that keys are text.
     pub fn is_typing(&self) -> bool {
         self.entry.is_some()
@@ -246,6 +251,11 @@ impl Logs {
             Source::Canary => "canary",
             Source::Stable => "stable",
         };
+        format!("{source}  {}", self.follows())
+    }
+
+    /// Whether lines are wrapped, and whether the newest one is followed.
+    pub(super) fn follows(&self) -> String {
         let wrap = if self.wrap { "wrap" } else { "cut" };
         let follow = match self.bottom {
             None => "FOLLOW".to_owned(),
@@ -254,10 +264,11 @@ impl Logs {
                 newer => format!("PAUSED +{newer}"),
             },
         };
-        format!("{source}  {wrap}  {follow}")
+        format!("{wrap}  {follow}")
     }
 
-    fn about(&self) -> String {
+    /// What is searched and filtered by, or being typed.
+    pub(super) fn about(&self) -> String {
         match (&self.entry, self.filter.as_str(), self.search.as_str()) {
             (Some((Entry::Search, line)), ..) => format!("/{line}_"),
             (Some((Entry::Filter, line)), ..) => format!("&{line}_"),
@@ -271,14 +282,18 @@ impl Logs {
 
 /// Draws it.
 pub fn draw(logs: &Logs, canvas: &mut Canvas<'_, '_>, slot: Slot) {
-    let theme = canvas.theme;
     let inner = super::frame(canvas, slot, Pane::Logs, &logs.about(), &logs.state());
-    let inner = super::indent(inner);
+    body(logs, canvas, super::indent(inner), "no line read yet");
+}
+
+/// Draws the lines alone, or what is said where none was read.
+pub(super) fn body(logs: &Logs, canvas: &mut Canvas<'_, '_>, inner: Rect, empty: &str) {
+    let theme = canvas.theme;
     let lines = visible(logs, theme, inner);
     if lines.is_empty() && inner.height > 0 {
-        let said = match logs.ring.first() == logs.ring.end() {
-            true => "no line read yet",
-            false => "no line matches",
+        let said = match logs.is_empty() {
+            true => empty.to_owned(),
+            false => "no line matches".to_owned(),
         };
         let line = Line::styled(said, theme.style(Role::Muted));
         super::lines(canvas, inner, vec![line], 0);
@@ -315,7 +330,10 @@ fn rows_of(logs: &Logs, theme: &Theme, line: &LogLine, cells: usize) -> Vec<Line
         Some(role) => instances::part(theme, role),
         None => ("", theme.style(Role::Muted)),
     };
-    let server = text::left(&line.server, 6, &theme.symbols) + " ";
+    let server = match line.server.as_str() {
+        "" => String::new(),
+        server => text::left(server, 6, &theme.symbols) + " ",
+    };
     let room = cells.saturating_sub(text::width(&server)).max(1);
     let whole = line.text.as_str();
     let shown = text::take(whole, CELLS_MAX);

@@ -1,6 +1,8 @@
 //! Pane 2: canary against stable in a table with limits and verdicts, and how the key metrics
 //! moved: charts where there is room, a sparkline per row where there is not.
 
+mod compared;
+
 use super::{Pane, Slot};
 use crate::console::screen::Canvas;
 use crate::console::theme::{Role, Theme};
@@ -41,7 +43,8 @@ pub fn draw(view: &PlacementView, top: usize, canvas: &mut Canvas<'_, '_>, slot:
     }
     let table = table(theme, view, usize::from(inner.width), true);
     let rows = table.len() as u16;
-    let charts = chart_rooms(inner, rows, &view.trends);
+    let sentences = compared::sentences(theme, view, usize::from(inner.width)).len() as u16;
+    let charts = chart_rooms(inner, rows, sentences, &view.trends);
     if charts.is_empty() {
         return super::lines(canvas, inner, table, top);
     }
@@ -87,10 +90,16 @@ fn nothing(view: &PlacementView) -> &'static str {
     }
 }
 
-/// Where charts go above a table of `rows`; none when they would be too small.
-fn chart_rooms(inner: Rect, rows: u16, trends: &[Trend]) -> Vec<Rect> {
+/// Where charts go above a table of `rows`, of which the last are sentences; none when they would be
+/// too small. Sentences take no chart's place: they can be scrolled to.
+fn chart_rooms(inner: Rect, rows: u16, sentences: u16, trends: &[Trend]) -> Vec<Rect> {
     let count = trends.len() as u16;
-    let room = inner.height.saturating_sub(rows + 1);
+    let room = |rows: u16| inner.height.saturating_sub(rows + 1);
+    let fit = |rows: u16| count.min(room(rows) / CHART_ROWS_MIN);
+    let room = match fit(rows) < fit(rows - sentences) {
+        true => room(rows - sentences),
+        false => room(rows),
+    };
     if count == 0 || inner.width < CHART_CELLS_MIN {
         return Vec::new();
     }
@@ -146,6 +155,7 @@ fn table(
             .iter()
             .map(|row| metric(theme, &columns, row, &view.trends)),
     );
+    lines.extend(compared::sentences(theme, view, cells));
     lines
 }
 
@@ -190,6 +200,7 @@ fn metric(theme: &Theme, columns: &Columns, row: &MetricRow, trends: &[Trend]) -
         spans.push(Span::styled(text::right(&delta(row), 10, symbols), muted));
     }
     let limit = match row.limit {
+        _ if row.compared.is_some() => compared::evidence(row),
         Some(limit) => {
             let floor = ["health", "uptime"]
                 .iter()

@@ -1,7 +1,9 @@
 //! Pane 1: the rollout's stages, its traffic, the verdict, what comes next, and the rollback
-//! tree with its live values. Without a rollout: what runs, and how the last one ended.
+//! tree with its live values. Without a rollout: what runs, and how the last one ended. Above
+//! either the run of a pipeline that leads here.
 
 mod idle;
+mod pipeline;
 mod slots;
 
 use super::{Pane, Slot};
@@ -10,6 +12,7 @@ use crate::console::theme::{Role, Theme};
 use crate::console::widget::{bar::bar, text};
 use crate::model::RolloutKind;
 use crate::model::verdict::{RuleState, VerdictClass};
+use crate::view::pipeline::RunView;
 use crate::view::snapshot::{
     PlacementView, Role as Part, RolloutView, StageState, StageView, TreeRow,
 };
@@ -23,29 +26,36 @@ const BAR_MAX: usize = 30;
 /// Draws it; returns how far it can be scrolled.
 pub fn draw(
     view: &PlacementView,
+    run: Option<&RunView>,
     now_ms: u64,
     top: usize,
     canvas: &mut Canvas<'_, '_>,
     slot: Slot,
 ) -> usize {
-    let (about, state) = match &view.rollout {
+    let (about, clock) = match &view.rollout {
         Some(open) => (
             format!("{} {}", open.number, what(open)),
             words::clock(now_ms.saturating_sub(open.started_ms)),
         ),
         None => (view.placement.to_string(), String::new()),
     };
-    let inner = super::indent(super::frame(canvas, slot, Pane::Run, &about, &state));
     let room = Room {
         theme: canvas.theme,
-        cells: usize::from(inner.width),
-        rows: usize::from(inner.height),
+        cells: usize::from(slot.area.width.saturating_sub(4)),
+        rows: usize::from(slot.area.height.saturating_sub(2)),
     };
-    let lines = match &view.rollout {
-        Some(open) => room.open(view, open, now_ms),
-        None => room.idle(view, now_ms),
+    let width = pipeline::Width::of(canvas.frame.area().width);
+    let shown = room.shown(view, run, now_ms, width);
+    let state = match shown.title {
+        Some(run) => {
+            // What the frame's own name and blanks leave.
+            let cells = usize::from(slot.area.width.saturating_sub(12));
+            pipeline::title(room.theme, run, now_ms, &clock, cells)
+        }
+        None => clock,
     };
-    super::lines(canvas, inner, lines, top)
+    let inner = super::indent(super::frame(canvas, slot, Pane::Run, &about, &state));
+    super::lines(canvas, inner, shown.lines, top)
 }
 
 fn what(open: &RolloutView) -> String {
@@ -87,6 +97,7 @@ pub(super) fn verdict_role(verdict: VerdictClass) -> Role {
     }
 }
 
+#[derive(Clone, Copy)]
 struct Room<'a> {
     theme: &'a Theme,
     cells: usize,
@@ -98,7 +109,13 @@ impl Room<'_> {
         self.theme.style(Role::Muted)
     }
 
-    fn open(&self, view: &PlacementView, open: &RolloutView, now_ms: u64) -> Vec<Line<'static>> {
+    /// The rollout, and how many of its lines must be seen: down to what comes next.
+    fn open(
+        &self,
+        view: &PlacementView,
+        open: &RolloutView,
+        now_ms: u64,
+    ) -> (Vec<Line<'static>>, usize) {
         // A row per stage needs room for what is said below them too.
         let below = 6;
         let tall = self.rows >= open.stages.len() + below;
@@ -136,12 +153,13 @@ impl Room<'_> {
             None => open.next.to_string(),
         };
         lines.extend(self.said("Next", &next, self.theme.style(Role::Fg)));
+        let must = lines.len();
         if !view.tree.is_empty() && roomy {
             lines.push(Line::default());
             lines.push(Line::styled("Taken back when", self.muted()));
             lines.extend(self.tree(&view.tree));
         }
-        lines
+        (lines, must)
     }
 
     /// Where the traffic is, and what stands behind it.

@@ -1,6 +1,6 @@
 //! Header, banner, guide and footer; and the one line that is left on the smallest screens.
 
-use super::{Canvas, loud};
+use super::{Canvas, hints, loud};
 use crate::console::app::{App, Page};
 use crate::console::dialog::leave;
 use crate::console::keymap::Action;
@@ -32,17 +32,19 @@ pub(super) fn header(app: &App, canvas: &mut Canvas<'_, '_>, area: Rect) {
     let theme = canvas.theme;
     let left = match (app.page, app.view()) {
         (Page::Place, Some(view)) => of_placement(theme, view, app.engine_now_ms()),
-        _ => vec![
-            Span::styled(" wheelhouse ", theme.style(Role::Title)),
-            Span::raw(" fleet"),
-        ],
+        (page, _) => {
+            let of = if page == Page::Runs {
+                " pipelines"
+            } else {
+                " fleet"
+            };
+            let name = Span::styled(" wheelhouse ", theme.style(Role::Title));
+            vec![name, Span::raw(of)]
+        }
     };
-    let open = app
-        .snapshot
-        .as_ref()
-        .is_some_and(|s| s.placements.iter().any(|view| view.rollout.is_some()));
+    let open = app.snapshot.as_deref().is_some_and(leave::goes_on);
     let who = app.who();
-    // Without an open rollout nothing on the screen moves by itself.
+    // Without an open rollout or run nothing on the screen moves by itself.
     let time = match &app.snapshot {
         Some(snapshot) if open => {
             format!("{} UTC", text::time_of_day(snapshot.engine.now_ms))
@@ -163,6 +165,9 @@ fn matter(app: &App) -> Option<(String, Role)> {
         let text = "LOOKING ONLY: a newer Wheelhouse wrote this history";
         return Some((text.to_owned(), Role::Warn));
     }
+    if app.page == Page::Runs {
+        return asks(app);
+    }
     let view = app.view()?;
     if let Some(open) = &view.rollout {
         if open.phase == PhaseView::Reverting {
@@ -193,7 +198,20 @@ fn matter(app: &App) -> Option<(String, Role)> {
         let text = "the engine runs with another configuration than this console read";
         return Some((text.to_owned(), Role::Warn));
     }
-    None
+    asks(app)
+}
+
+/// The run that is shown waits for a person.
+fn asks(app: &App) -> Option<(String, Role)> {
+    let run = app.run_shown()?;
+    let stage = run.stages.iter().find(|stage| stage.waits_for_person)?;
+    let key = app.keymap.key(Action::ConfirmStage)?;
+    let why = match stage.status.as_str() {
+        "unknown" => "nobody knows how far it got",
+        _ => "a person lets it begin",
+    };
+    let text = format!("{} {}: {why}: {key} asks for it", run.number, stage.name);
+    Some((text, Role::Warn))
 }
 
 pub(super) fn banner(app: &App, canvas: &mut Canvas<'_, '_>, area: Rect) {
@@ -210,22 +228,43 @@ pub(super) fn banner(app: &App, canvas: &mut Canvas<'_, '_>, area: Rect) {
             let line = Line::styled(said, loud(theme, role));
             canvas.frame.render_widget(line, area);
         }
-        None => row(canvas, area, tabs(app, theme), ""),
+        None => row(canvas, area, tabs(app, theme, cells), ""),
     }
 }
 
-fn tabs(app: &App, theme: &Theme) -> Vec<Span<'static>> {
+/// A pane's name in the list of all; a short one where they do not fit otherwise.
+fn tab(app: &App, pane: Pane, cells: usize) -> Option<String> {
+    let key = match pane.number() {
+        Some(number) => number.to_string(),
+        // Where nothing ever ran there is nothing to go to.
+        None if !tells_of_runs(app) => return None,
+        None => app.keymap.key(Action::Pipelines)?.to_string(),
+    };
+    let name = match (pane, cells) {
+        (Pane::EngineLog, 0..90) if tells_of_runs(app) => "Engine",
+        (Pane::Instances, 0..90) if tells_of_runs(app) => "Inst",
+        (Pane::Pipelines, 0..90) => "Pipes",
+        _ => pane.name(),
+    };
+    Some(format!(" {key} {name} "))
+}
+
+fn tells_of_runs(app: &App) -> bool {
+    app.has_runs() || app.page == Page::Runs
+}
+
+fn tabs(app: &App, theme: &Theme, cells: usize) -> Vec<Span<'static>> {
     let mut spans = vec![Span::raw(" ")];
     for pane in Pane::ALL {
+        let Some(name) = tab(app, pane, cells) else {
+            continue;
+        };
         let here = pane == app.focus;
         let style = match here {
             true => theme.selection(),
             false => theme.style(Role::Muted),
         };
-        spans.push(Span::styled(
-            format!(" {} {} ", pane.number(), pane.name()),
-            style,
-        ));
+        spans.push(Span::styled(name, style));
     }
     spans
 }
@@ -255,7 +294,7 @@ pub(super) fn footer(app: &App, canvas: &mut Canvas<'_, '_>, area: Rect) {
         ratatui::layout::Constraint::Length(1),
     ])
     .areas(area);
-    let hints = hints(app, canvas.theme, usize::from(area.width));
+    let hints = hints::hints(app, canvas.theme, usize::from(area.width));
     row(canvas, keys, hints, "");
     if let Some(toast) = app.toast_text() {
         let said = text::fit(
@@ -273,45 +312,6 @@ pub(super) fn footer(app: &App, canvas: &mut Canvas<'_, '_>, area: Rect) {
     let last = text::fit(&format!(" {last}"), room, &canvas.theme.symbols);
     let muted = canvas.theme.style(Role::Muted);
     row(canvas, state, vec![Span::styled(last, muted)], &peers);
-}
-
-fn hints(app: &App, theme: &Theme, cells: usize) -> Vec<Span<'static>> {
-    let all = [
-        (Action::Promote, "promote"),
-        (Action::Abort, "abort"),
-        (Action::Rollback, "rollback"),
-        (Action::Hold, app.hold_word()),
-        (Action::NextPane, "pane"),
-        (Action::Zoom, "zoom"),
-        (Action::Search, "search"),
-        (Action::Filter, "filter"),
-        (Action::Follow, "follow"),
-        (Action::Palette, "command"),
-        (Action::Help, "help"),
-        (Action::Quit, "quit"),
-    ];
-    // What is left out first when it grows narrow.
-    let wanted = |action| match action {
-        Action::Follow | Action::Filter => cells >= 110,
-        Action::NextPane => cells >= 90,
-        Action::Zoom => cells >= 84,
-        Action::Search => cells >= 76,
-        _ => true,
-    };
-    let mut spans = vec![Span::raw(" ")];
-    for (action, name) in all.into_iter().filter(|(action, _)| wanted(*action)) {
-        let Some(key) = app.keymap.key(action) else {
-            continue;
-        };
-        let muted = theme.style(Role::Muted);
-        let (key_style, name_style) = match app.why_not(action) {
-            Some(_) => (muted, muted),
-            None => (theme.style(Role::KeyHint), theme.style(Role::Fg)),
-        };
-        spans.push(Span::styled(key.to_string(), key_style));
-        spans.push(Span::styled(format!(" {name}  "), name_style));
-    }
-    spans
 }
 
 fn peers(app: &App, theme: &Theme) -> String {

@@ -19,6 +19,12 @@ pub struct Symbols {
     pub todo: &'static str,
     /// Left out.
     pub skipped: &'static str,
+    /// Nobody knows.
+    pub unknown: &'static str,
+    /// Ended before its end.
+    pub canceled: &'static str,
+    /// Between two things that are done at the same time.
+    pub beside: &'static str,
     /// A bar's filled and empty cells.
     pub bar: [&'static str; 2],
     /// Cells of a sparkline, from empty to full.
@@ -62,6 +68,9 @@ impl Symbols {
         held: "‖",
         todo: "○",
         skipped: "·",
+        unknown: "?",
+        canceled: "–",
+        beside: "∥",
         bar: ["█", "░"],
         levels: &["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"],
         from: "←",
@@ -83,6 +92,9 @@ impl Symbols {
         held: "[--]",
         todo: "[  ]",
         skipped: "[..]",
+        unknown: "[? ]",
+        canceled: "[x ]",
+        beside: "|",
         bar: ["#", "-"],
         levels: &["_", ".", ":", "-", "=", "+", "*", "#"],
         from: "<-",

@@ -34,6 +34,7 @@ pub(crate) struct Stage {
     pub(crate) spec: ServiceSpec,
     pub(crate) state: State,
     pub(crate) world: World,
+    pub(crate) comparisons: engine::Comparisons,
     /// Everything recorded.
     pub(crate) entries: Vec<Entry>,
     /// Everything done to the world.
@@ -166,6 +167,7 @@ pub(crate) fn spec() -> ServiceSpec {
             memory: None,
             disk: None,
             uptime: None,
+            comparison: None,
         },
         metrics: Vec::new(),
         parts: Vec::new(),
@@ -203,6 +205,7 @@ pub(crate) fn empty_with(spec: ServiceSpec) -> Stage {
         spec,
         state: State::default(),
         world: World::default(),
+        comparisons: engine::Comparisons::default(),
         entries: Vec::new(),
         writes: Vec::new(),
         runtime: RuntimeReading::default(),
@@ -260,6 +263,7 @@ impl Stage {
     pub(crate) fn restart(&mut self) {
         let now_ms = self.world.now_ms;
         self.world = World::default();
+        self.comparisons = engine::Comparisons::default();
         let event = Event::Started(EngineInfo {
             version: "0.1.0".to_owned(),
             pid: 1,
@@ -431,6 +435,7 @@ impl Stage {
     pub(crate) fn tick(&mut self) {
         self.world.now_ms += STEP_MS;
         self.serve();
+        engine::follow(&mut self.comparisons, &self.state, &mut self.world);
         let mut tried = BTreeSet::new();
         for _ in 0..50 {
             let event = Event::Wake;

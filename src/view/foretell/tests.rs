@@ -51,6 +51,7 @@ fn recreate() -> ServiceSpec {
 }
 
 fn told(stage: &Stage, command: Command) -> Preview {
+    let at = command.placement().expect("no pipeline").clone();
     let asked = Asked {
         request: 900,
         by: person(),
@@ -59,7 +60,7 @@ fn told(stage: &Stage, command: Command) -> Preview {
         release: ReleaseId(Uuid::from_u128(900)),
     };
     let asking = Asking {
-        placement: stage.placement(),
+        placement: at,
         asked,
         protected: true,
         to_the_end: false,

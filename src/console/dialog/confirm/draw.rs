@@ -1,12 +1,12 @@
 //! The dialog as lines, and whether they fit.
 
 use super::guard::Button;
-use super::{Confirm, End, Stage};
+use super::{Confirm, End, Said, Stage};
 use crate::console::dialog::boxed;
 use crate::console::screen::Canvas;
 use crate::console::theme::{Role, Theme};
 use crate::console::widget::text;
-use crate::view::{Preview, Tier};
+use crate::view::Tier;
 use ratatui::layout::Size;
 use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
@@ -46,20 +46,9 @@ pub fn draw(confirm: &Confirm, canvas: &mut Canvas<'_, '_>, you: &str, now_ms: u
         } => canvas.theme.style(Role::Warn),
         _ => canvas.theme.style(Role::BorderFocus),
     };
-    let title = title(confirm);
+    let title = confirm.title();
     let lines = lines(confirm, canvas.theme, you, width(size), now_ms);
     boxed(canvas, &title, style, lines, width(size));
-}
-
-fn title(confirm: &Confirm) -> String {
-    match &confirm.preview {
-        Some(preview) => preview.title.to_string(),
-        None => {
-            let environment = confirm.placement.environment.as_str().to_uppercase();
-            let verb = confirm.verb.word().to_uppercase();
-            format!("{verb} - {} {environment}", confirm.placement.service)
-        }
-    }
 }
 
 fn lines(
@@ -76,8 +65,8 @@ fn lines(
         lines.extend(wrapped(banner, cells, style));
         lines.push(Line::default());
     }
-    match &confirm.preview {
-        Some(preview) => lines.extend(body(preview, theme, you, cells)),
+    match confirm.said() {
+        Some(said) => lines.extend(body(&said, theme, you, cells)),
         None => lines.push(Line::styled(
             "asking the engine what this would do",
             theme.style(Role::Muted),
@@ -87,10 +76,7 @@ fn lines(
     match &confirm.stage {
         Stage::Prompting => lines.extend(prompt(confirm, theme, cells, now_ms)),
         Stage::Waiting { .. } => {
-            let text = format!(
-                "{} sent; waiting for the engine's answer",
-                confirm.verb.word()
-            );
+            let text = format!("{} sent; waiting for the engine's answer", confirm.word());
             lines.push(Line::styled(text, theme.style(Role::Running)));
         }
         Stage::Over { end, text } => lines.extend(over(*end, text.as_str(), theme, cells)),
@@ -120,21 +106,21 @@ fn labelled(label: &str, body: &str, cells: usize, style: Style) -> Vec<Line<'st
         .collect()
 }
 
-fn body(preview: &Preview, theme: &Theme, you: &str, cells: usize) -> Vec<Line<'static>> {
+fn body(said: &Said<'_>, theme: &Theme, you: &str, cells: usize) -> Vec<Line<'static>> {
     let fg = theme.style(Role::Fg);
-    if let Some(refusal) = &preview.refused {
+    if let Some(refusal) = &said.refused {
         return wrapped(
             &format!("Not possible: {refusal}"),
             cells,
             theme.style(Role::Warn),
         );
     }
-    let mut lines: Vec<_> = preview
+    let mut lines: Vec<_> = said
         .lines
         .iter()
         .flat_map(|line| labelled(line.label.as_str(), line.text.as_str(), cells, fg))
         .collect();
-    for warning in &preview.warnings {
+    for warning in said.warnings {
         let style = theme.style(Role::Warn);
         lines.extend(labelled("WARNING", warning.as_str(), cells, style));
     }
@@ -157,7 +143,7 @@ fn prompt(confirm: &Confirm, theme: &Theme, cells: usize, now_ms: u64) -> Vec<Li
             "Esc or Enter: close"
         }
         Some(Tier::One) => {
-            let verb = format!("y  {}", button(confirm));
+            let verb = format!("y  {}", confirm.button());
             lines.push(buttons(theme, Button::Cancel, Some((verb, locked))));
             if locked {
                 "Esc cancel   y in a moment"
@@ -169,7 +155,7 @@ fn prompt(confirm: &Confirm, theme: &Theme, cells: usize, now_ms: u64) -> Vec<Li
             lines.push(word_field(confirm, theme));
             lines.push(Line::default());
             let shut = locked || !confirm.guard.is_complete();
-            let verb = (button(confirm), shut);
+            let verb = (confirm.button(), shut);
             lines.push(buttons(theme, confirm.guard.button(), Some(verb)));
             "type the word, Tab to the button, Enter   Esc: cancel"
         }
@@ -180,11 +166,6 @@ fn prompt(confirm: &Confirm, theme: &Theme, cells: usize, now_ms: u64) -> Vec<Li
         None => lines.extend(wrapped(hint, cells, muted)),
     }
     lines
-}
-
-fn button(confirm: &Confirm) -> String {
-    let text = confirm.preview.as_ref().map(|p| p.button.to_string());
-    text.unwrap_or_else(|| confirm.verb.word().to_owned())
 }
 
 fn word_field(confirm: &Confirm, theme: &Theme) -> Line<'static> {
@@ -242,12 +223,10 @@ fn over(end: End, said: &str, theme: &Theme, cells: usize) -> Vec<Line<'static>>
 
 /// The dialog in one line, for terminals too small for more: `abort #1841? y`.
 pub fn one_line(confirm: &Confirm, now_ms: u64) -> String {
-    let number = confirm
-        .rollout
-        .map_or_else(|| confirm.placement.to_string(), |(_, n)| n.to_string());
-    let verb = confirm.verb.word();
+    let number = confirm.subject();
+    let verb = confirm.word();
     match &confirm.stage {
-        Stage::Prompting => match (confirm.verb.is_urgent(), confirm.tier()) {
+        Stage::Prompting => match (confirm.is_urgent(), confirm.tier()) {
             (true, Some(_)) => match confirm.guard.is_locked(now_ms) {
                 true => format!("{verb} {number}? wait"),
                 false => format!("{verb} {number}? y"),
