@@ -57,7 +57,7 @@ impl Shop {
         assert!(text.contains(from), "{text}");
         fs::write(&path, text.replace(from, to)).expect("written");
         git(&repository, &["commit", "-qam", "Change the settings"]);
-        git(&repository, &["rev-parse", "--short", "HEAD"])
+        git(&repository, &["rev-parse", "--short=12", "HEAD"])
     }
 
     /// The full name of the newest commit.
