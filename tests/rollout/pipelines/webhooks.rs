@@ -146,7 +146,7 @@ async fn fault_136_a_signed_push_begins_one_run_and_whatever_else_comes_begins_n
         ("the merge of it", "pull_request", sender.merge()),
     ] {
         let said = sender.tells(event, &payload).await;
-        assert!(said.contains("already began p1"), "{what}: {said}");
+        assert!(said.contains("already"), "{what}: {said}");
     }
     for event in ["ping", "issues", "deployment_review"] {
         let said = sender.tells(event, &sender.push()).await;
