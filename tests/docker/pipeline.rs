@@ -128,12 +128,11 @@ impl World {
         let text = format!("LATENCY_MS={latency_ms}\nERROR_RATIO=0\n");
         fs::write(repository.join("settings.env"), text).expect("written");
         git(&repository, &["commit", "-qam", "Change the settings"]);
-        let short = git(&repository, &["rev-parse", "--short=12", "HEAD"]);
-        short
+        git(&repository, &["rev-parse", "--short=12", "HEAD"])
     }
 
     /// Begins a run and waits until production is a person's to begin.
-    fn to_staging(&mut self) -> RunNumber {
+    fn reaches_staging(&mut self) -> RunNumber {
         let said = self.says(&["pipeline", "run", "shop", "--json"]);
         let run = match serde_json::from_slice(&said.stdout) {
             Ok(Answer::Run { run, .. }) => run,
@@ -153,7 +152,7 @@ impl World {
     }
 
     /// Lets production begin; the run must end with this code.
-    fn to_production(&self, code: i32, run: RunNumber) -> RunView {
+    fn reaches_production(&self, code: i32, run: RunNumber) -> RunView {
         let number = run.to_string();
         let confirm = ["--confirm", "production"];
         let words = ["pipeline", "confirm", &number, "production"];
@@ -392,15 +391,15 @@ async fn fault_145_production_runs_the_digest_that_staging_proved_or_nothing_new
     };
     // The first one needs requests too, and until it is up nobody can answer them.
     let first = Load::start(world.addresses.production);
-    let run = world.to_staging();
-    let ended = world.to_production(0, run);
+    let run = world.reaches_staging();
+    let ended = world.reaches_production(0, run);
     assert_eq!(ended.result, Some(RunResult::Passed), "{ended:#?}");
     first.stop().await;
 
     let load = Load::start(world.addresses.production);
     let short = world.commits(4);
-    let run = world.to_staging();
-    let ended = world.to_production(0, run);
+    let run = world.reaches_staging();
+    let ended = world.reaches_production(0, run);
     assert_eq!(ended.result, Some(RunResult::Passed), "{ended:#?}");
     let digest = world.digest(&short).await;
     for stage in ["push", "staging", "production"] {
@@ -424,14 +423,14 @@ async fn fault_145_production_runs_the_digest_that_staging_proved_or_nothing_new
 /// Somebody pushes another image under the tag, once staging has proved what it was.
 async fn a_tag_that_moves_stops_the_line(world: &mut World) {
     let short = world.commits(6);
-    let run = world.to_staging();
+    let run = world.reaches_staging();
     let proven = world.digest(&short).await;
     let other = variant("moved", 16);
     world.registry.push(&other, &short);
     world.images.0.push(other);
     let moved = world.digest(&short).await;
     assert_ne!(moved, proven);
-    let ended = world.to_production(1, run);
+    let ended = world.reaches_production(1, run);
     assert_eq!(ended.result, Some(RunResult::Failed), "{ended:#?}");
     let production = stage(&ended, "production");
     let why = production.why.as_ref().expect("a reason").as_str();
