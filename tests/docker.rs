@@ -9,6 +9,8 @@ mod contract;
 mod haproxy;
 #[path = "support/needs.rs"]
 mod needs;
+#[path = "support/prometheus.rs"]
+mod real_prometheus;
 
 #[allow(dead_code, reason = "each test binary uses its part")]
 #[path = "rollout/load.rs"]
@@ -40,6 +42,8 @@ mod instances;
 mod leases;
 #[path = "docker/peers.rs"]
 mod peers;
+#[path = "docker/pipeline.rs"]
+mod pipeline;
 #[path = "docker/registry.rs"]
 mod registry;
 #[path = "docker/rollouts.rs"]

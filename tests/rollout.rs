@@ -40,6 +40,8 @@ mod everyday;
 mod kills;
 #[path = "rollout/parts.rs"]
 mod parts;
+#[path = "rollout/pipelines.rs"]
+mod pipelines;
 #[path = "rollout/prometheus.rs"]
 mod prometheus;
 #[path = "rollout/runbook.rs"]

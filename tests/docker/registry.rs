@@ -8,7 +8,7 @@ use crate::support::{
 };
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,20 +20,20 @@ use wheelhouse::model::{Clean, Outcome, Stock};
 use wheelhouse::ports::{NOTE, Runtime, RuntimeLook, Start, Stop};
 use wheelhouse::runtime::docker::{DockerRuntime, Login, Logins};
 
-const USER: &str = "deployer";
-const PASSWORD: &str = "wheelhouse-test";
+pub const USER: &str = "deployer";
+pub const PASSWORD: &str = "wheelhouse-test";
 /// bcrypt of the password, for a file as htpasswd writes it.
 const HASH: &str = "$2b$04$JRYZ3zjICECWSbVzs2BL0OpDTMOVqf9aNVSh0xnwq5T2t1bvUV7c6";
 
 /// Debian's docker-registry on loopback, where docker asks for no TLS.
-struct Registry {
+pub struct Registry {
     directory: TempDir,
-    address: SocketAddr,
+    pub address: SocketAddr,
     child: Child,
 }
 
 impl Registry {
-    fn begin() -> Option<Self> {
+    pub fn begin() -> Option<Self> {
         let version = Command::new("docker-registry").arg("--version").output();
         let found = version.is_ok_and(|output| output.status.success());
         if !found_or_skipped("docker-registry", found) {
@@ -72,7 +72,7 @@ impl Registry {
     }
 
     /// Pushes what is tagged so on this daemon under a name of the registry, and forgets it here.
-    fn push(&self, from: &str, tag: &str) -> String {
+    pub fn push(&self, from: &str, tag: &str) -> String {
         let name = format!("{}/shop:{tag}", self.address);
         let config = self.directory.path().join("docker");
         let config = config.to_string_lossy();
@@ -121,6 +121,11 @@ impl Registry {
         below(&self.directory.path().join("data"))
     }
 
+    /// The file with the password.
+    pub fn password(&self) -> PathBuf {
+        self.directory.path().join("password")
+    }
+
     fn logins(&self, registry: SocketAddr, password: &str) -> Logins {
         let path = self.directory.path().join(password);
         let login = Login {
@@ -146,7 +151,7 @@ impl Drop for Registry {
 }
 
 /// An image like the test's but not the same, with this many bytes nothing can compress.
-fn variant(word: &str, bytes: usize) -> String {
+pub fn variant(word: &str, bytes: usize) -> String {
     image();
     let (_kept, root) = directory();
     let mut file = std::fs::File::create(root.join("word")).expect("created");
@@ -168,7 +173,7 @@ fn variant(word: &str, bytes: usize) -> String {
 }
 
 /// Removes images at the end, whatever happened.
-struct Images(Vec<String>);
+pub struct Images(pub Vec<String>);
 
 impl Drop for Images {
     fn drop(&mut self) {
