@@ -21,6 +21,8 @@ use tokio::time::{sleep, timeout};
 
 /// Requests per second of the story.
 pub const REQUESTS_PER_S: u32 = 300;
+/// Until what the engine decided shows in its snapshots.
+const SNAPSHOT: Duration = Duration::from_millis(150);
 /// The bad version must not have answered for this long at the end.
 const SILENCE_MS: u64 = 1_000;
 /// Requests that are sent while nothing of a version may be met.
@@ -255,6 +257,8 @@ async fn promote(teller: &Teller, to: PromoteTo) -> Result<(), StoryError> {
             Ok(_) => return Ok(()),
             Err(error) => why = error,
         }
+        // What moved on meanwhile is on its way to the screen.
+        sleep(SNAPSHOT).await;
     }
     Err(why)
 }

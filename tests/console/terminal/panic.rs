@@ -2,7 +2,7 @@
 
 use super::engine::Engine;
 use super::pty::Pty;
-use super::{PROMPT, SIZE, fixture};
+use super::{SIZE, fixture};
 use wheelhouse::config::ConsoleSettings;
 use wheelhouse::console::terminal::RESTORE;
 use wheelhouse::console::{ConsoleOptions, CtrlC, Surroundings, run};
@@ -18,7 +18,7 @@ fn a_panic_while_drawing_gives_the_terminal_back_first() {
     let child = "console::terminal::panic::a_console_that_panics";
     let mut pty = Pty::start_test(child, SIZE, &[(SOCKET, &socket.display().to_string())]);
     pty.until("the guide failed");
-    assert!(pty.ended(PROMPT).is_some());
+    assert!(pty.ended(SLOW).is_some());
     let output = pty.output();
     let restored = output
         .windows(RESTORE.len())
