@@ -51,8 +51,7 @@ fn change(run: &RunView) -> Option<Change> {
 /// What there is to see and to try now; `runs` begin with the newest.
 pub(super) fn line(runs: &[RunView]) -> String {
     let Some(run) = runs.first() else {
-        return "Chapter 3, a pipeline: a commit comes in a moment. p shows its run, Enter opens it."
-            .to_owned();
+        return "Chapter 3, a pipeline: a commit comes in a moment. p shows its run.".to_owned();
     };
     match (run.result, change(run)) {
         (None, change) => during(run, change),
@@ -70,21 +69,21 @@ fn during(run: &RunView, change: Option<Change>) -> String {
     });
     match (change, deploys) {
         _ if waits => format!(
-            "{number} waits for a person before production. p, Enter, then L; the environment's \
-             name, Tab, Enter."
+            "{number} waits for a person before production. p, then L; the environment's name, Tab, \
+             Enter let it begin."
         ),
         (_, Some(rollout)) => format!(
             "{number} is in production: {rollout} is a canary like any other, at 50 %, then at \
              100 %."
         ),
         (Some(Change::Break), _) => {
-            "This commit breaks the cart. Touch nothing: its test will say so (p, Enter; l for its \
-             output)."
+            "This commit breaks the cart. Touch nothing: its test will say so. p shows its run, l \
+             goes deeper to a stage's output."
                 .to_owned()
         }
         (Some(_), _) => {
-            "This commit fixes the cart: lint and test run side by side (p, Enter; l for a stage's \
-             output)."
+            "This commit fixes the cart: lint and test run side by side. p shows its run, l goes \
+             deeper to a stage's output."
                 .to_owned()
         }
         (None, _) => format!("{number} is a run of your own. X cancels it."),
