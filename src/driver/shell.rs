@@ -14,7 +14,7 @@ use crate::model::effect::EffectKey;
 use crate::model::input::{Asked, Denied, EngineInfo, Fact, Settled};
 use crate::model::{
     Action, Actor, Clean, Effect, EffectId, Entry, Event, Input, Outcome, Placement, Record,
-    ReleaseId, RolloutId, State,
+    ReleaseId, RolloutId, State, World,
 };
 use crate::view::snapshot::{Attached, EngineView, ReadOnly, Snapshot, TimelineRow};
 use crate::view::{self, About, Asking, Preview};
@@ -124,7 +124,8 @@ impl<P: Peers> Shell<P> {
                 timeline: Vec::new(),
             },
             placements: Vec::new(),
-            runs: Vec::new(),
+            // Whoever clears up behind runs goes by the first snapshot too.
+            runs: view::pipeline::runs(&options.state, &World::default()),
         };
         let (publish, snapshots) = watch::channel(Arc::new(blank));
         let (states, state_receiver) = watch::channel(Arc::new(options.state.clone()));

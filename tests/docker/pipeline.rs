@@ -123,23 +123,17 @@ impl World {
     }
 
     /// Commits a change of the settings; gives the commit's short name.
-    fn commits(&mut self, latency_ms: u32) -> String {
+    fn commits(&self, latency_ms: u32) -> String {
         let repository = self.dir.path().join("shop");
         let text = format!("LATENCY_MS={latency_ms}\nERROR_RATIO=0\n");
         fs::write(repository.join("settings.env"), text).expect("written");
         git(&repository, &["commit", "-qam", "Change the settings"]);
         let short = git(&repository, &["rev-parse", "--short=12", "HEAD"]);
-        self.images.0.push(self.tag(&short));
         short
     }
 
-    /// The image of a commit by its tag.
-    fn tag(&self, short: &str) -> String {
-        format!("{}/shop:{short}", self.registry.address)
-    }
-
     /// Begins a run and waits until production is a person's to begin.
-    fn to_staging(&self) -> RunNumber {
+    fn to_staging(&mut self) -> RunNumber {
         let said = self.says(&["pipeline", "run", "shop", "--json"]);
         let run = match serde_json::from_slice(&said.stdout) {
             Ok(Answer::Run { run, .. }) => run,
@@ -148,6 +142,13 @@ impl World {
         self.waits(2, run);
         let view = self.status(run);
         assert!(stage(&view, "production").waits_for_person, "{view:#?}");
+        let by_digest = format!(
+            "{}/shop@{}",
+            self.registry.address,
+            value(&view, "push", "digest")
+        );
+        let by_tag = value(&view, "build", "image").to_owned();
+        self.images.0.extend([by_tag, by_digest]);
         run
     }
 
@@ -391,13 +392,15 @@ async fn fault_145_production_runs_the_digest_that_staging_proved_or_nothing_new
     };
     // The first one needs requests too, and until it is up nobody can answer them.
     let first = Load::start(world.addresses.production);
-    let ended = world.to_production(0, world.to_staging());
+    let run = world.to_staging();
+    let ended = world.to_production(0, run);
     assert_eq!(ended.result, Some(RunResult::Passed), "{ended:#?}");
     first.stop().await;
 
     let load = Load::start(world.addresses.production);
     let short = world.commits(4);
-    let ended = world.to_production(0, world.to_staging());
+    let run = world.to_staging();
+    let ended = world.to_production(0, run);
     assert_eq!(ended.result, Some(RunResult::Passed), "{ended:#?}");
     let digest = world.digest(&short).await;
     for stage in ["push", "staging", "production"] {

@@ -53,15 +53,15 @@ pub(super) fn stages(config: &Config, state_dir: &Path) -> LocalStages {
 }
 
 impl Side {
-    /// Clears up behind runs that ended, until `stop`. What is open is asked of the state, which is
-    /// whole from the first moment: the first snapshot shows no run yet.
+    /// Clears up behind runs that ended, until `stop`.
     pub(in crate::cli) async fn clear_up(self: Arc<Self>, stop: CancellationToken) {
-        let mut states = self.handle.states();
+        let mut snapshots = self.handle.snapshots();
         let mut before: Option<BTreeSet<RunId>> = None;
         loop {
             let open: BTreeSet<RunId> = {
-                let state = states.borrow_and_update();
-                state.pipelines.open().map(|(_, run)| run.id).collect()
+                let snapshot = snapshots.borrow_and_update();
+                let open = snapshot.runs.iter().filter(|run| run.is_open());
+                open.map(|run| run.id).collect()
             };
             if before.as_ref() != Some(&open) {
                 let (stages, keep) = (self.world().stages().clone(), open.clone());
@@ -73,7 +73,7 @@ impl Side {
             }
             tokio::select! {
                 () = stop.cancelled() => return,
-                changed = states.changed() => if changed.is_err() { return },
+                changed = snapshots.changed() => if changed.is_err() { return },
             }
         }
     }
