@@ -3,11 +3,14 @@
 use super::engine::Engine;
 use super::pty::Pty;
 use super::{SIZE, fixture};
+use std::time::Duration;
 use wheelhouse::config::ConsoleSettings;
 use wheelhouse::console::terminal::RESTORE;
 use wheelhouse::console::{ConsoleOptions, CtrlC, Surroundings, run};
 use wheelhouse::link::ClientOptions;
 
+/// For a process that prints a panic with its trace, on a busy machine.
+const SLOW: Duration = Duration::from_secs(20);
 /// Names the socket to the process that is to panic.
 const SOCKET: &str = "WHEELHOUSE_TEST_SOCKET";
 
