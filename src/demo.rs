@@ -3,6 +3,7 @@
 pub mod chapter;
 pub mod guide;
 pub mod load;
+pub mod repository;
 pub mod service;
 pub mod stage;
 pub mod story;

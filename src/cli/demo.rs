@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::console::{self, ConsoleOptions, CtrlC, Surroundings};
 use crate::demo::chapter::Chapter;
 use crate::demo::guide::{self, Show};
+use crate::demo::repository::git_is_installed;
 use crate::demo::service::{self, DemoEnd, DemoServiceOptions};
 use crate::demo::story;
 use crate::link::{self, ClientOptions};
@@ -20,7 +21,8 @@ pub(super) struct DemoArgs {
     /// Play the whole story without a terminal, as plain lines, in at most two minutes
     #[arg(long)]
     unattended: bool,
-    /// Only this chapter: 1 is a canary, 2 is blue-green and a rolling restart
+    /// Only this chapter: 1 is a canary, 2 is blue-green and a rolling restart, 3 is a pipeline from
+    /// commit to production
     #[arg(long, value_name = "N", value_parser = chapter)]
     chapter: Option<Chapter>,
 }
@@ -29,7 +31,8 @@ fn chapter(text: &str) -> Result<Chapter, String> {
     match text {
         "1" => Ok(Chapter::First),
         "2" => Ok(Chapter::Second),
-        _ => Err("the story has the chapters 1 and 2".to_owned()),
+        "3" => Ok(Chapter::Third),
+        _ => Err("the story has the chapters 1, 2 and 3".to_owned()),
     }
 }
 
@@ -80,12 +83,30 @@ fn fault(text: &str) -> Result<(String, f64), String> {
 }
 
 pub(super) async fn run(args: DemoArgs) -> Ended {
-    let one = args.chapter.as_slice();
-    let chapters = if one.is_empty() { &Chapter::ALL } else { one };
+    let chapters = chapters(args.chapter).await?;
     match args.unattended {
-        true => unattended(chapters).await,
-        false => attended(chapters).await,
+        true => unattended(&chapters).await,
+        false => attended(&chapters).await,
     }
+}
+
+/// Those that are asked for and can be told on this machine.
+async fn chapters(asked: Option<Chapter>) -> Result<Vec<Chapter>, Failure> {
+    let wanted = asked.map_or_else(|| Chapter::ALL.to_vec(), |one| vec![one]);
+    let needs_git = wanted.iter().any(|chapter| chapter.needs_git());
+    if !needs_git || git_is_installed().await {
+        return Ok(wanted);
+    }
+    if asked.is_some() {
+        let text = "chapter 3 begins with commits and git is not installed: install git, or tell \
+                    --chapter 1 or 2";
+        return Err(Failure::new(Exit::Usage, text));
+    }
+    print::line("git is not installed: chapter 3 is left out");
+    Ok(wanted
+        .into_iter()
+        .filter(|chapter| !chapter.needs_git())
+        .collect())
 }
 
 /// The story with a person in it: everything the demo began ends with the console.

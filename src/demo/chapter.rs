@@ -7,25 +7,28 @@ pub enum Chapter {
     First,
     /// Blue-green, and a rolling restart.
     Second,
+    /// A pipeline: from a commit to production.
+    Third,
 }
 
 impl Chapter {
     /// All of them, in their order.
-    pub const ALL: [Self; 2] = [Self::First, Self::Second];
+    pub const ALL: [Self; 3] = [Self::First, Self::Second, Self::Third];
 
-    /// The service it is about. The first chapter's comes first by name too, so that a console
-    /// begins with it.
+    /// The service it is about. By name they come in the order of the chapters, so that a console
+    /// begins with the first, and the next one is one row further.
     pub fn service(self) -> &'static str {
         match self {
             Self::First => "shop",
             Self::Second => "stock",
+            Self::Third => "web",
         }
     }
 
     /// How that one is deployed, as the configuration writes it.
     pub fn strategy(self) -> &'static str {
         match self {
-            Self::First => "canary",
+            Self::First | Self::Third => "canary",
             Self::Second => "blue-green",
         }
     }
@@ -33,7 +36,7 @@ impl Chapter {
     /// How long an instance takes to become ready: where each begins anew, one must see it.
     pub fn slow_start_ms(self) -> u32 {
         match self {
-            Self::First => 0,
+            Self::First | Self::Third => 0,
             Self::Second => 1_500,
         }
     }
@@ -43,6 +46,24 @@ impl Chapter {
         match self {
             Self::First => "chapter 1: a canary, a bad release, and the ways back",
             Self::Second => "chapter 2: blue-green, and a rolling restart",
+            Self::Third => "chapter 3: a pipeline, from commit to production",
         }
+    }
+
+    /// Whether it begins with commits, which only git can make.
+    pub fn needs_git(self) -> bool {
+        self == Self::Third
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn services_come_by_name_in_the_order_of_the_chapters() {
+        assert!(Chapter::ALL.is_sorted());
+        let names = Chapter::ALL.map(Chapter::service);
+        assert!(names.is_sorted_by(|a, b| a < b), "{names:?}");
     }
 }

@@ -2,13 +2,15 @@
 //! says what there is to see and which key to try.
 //!
 //! What the line says and what arrives next are functions of what the screen shows, so the story
-//! goes on whatever the person does. The first chapter's line is here; the second has a file of its
-//! own.
+//! goes on whatever the person does. The first chapter's line is here; the others have files of
+//! their own.
 
 mod second;
+mod third;
 
 use super::chapter::Chapter;
 use super::load::Load;
+use super::repository::Repository;
 use super::stage::{BAD_VERSION, Stage};
 use super::story::{REQUESTS_PER_S, first_deploy, set_stage};
 use super::teller::{StoryError, Teller};
@@ -55,6 +57,7 @@ struct Opened {
     chapter: Chapter,
     teller: Arc<Teller>,
     listen: SocketAddr,
+    repository: Repository,
     load: Arc<OnceLock<Load>>,
 }
 
@@ -138,6 +141,7 @@ async fn opened(
             chapter: *chapter,
             teller: Arc::new(teller),
             listen: stage.listen(*chapter),
+            repository: stage.repository().clone(),
             load: Arc::default(),
         });
     }
@@ -152,8 +156,14 @@ async fn arrive(chapters: Vec<Opened>) -> Result<(), StoryError> {
         one.load
             .get_or_init(|| Load::start(one.listen, REQUESTS_PER_S));
         let (teller, chapter) = (Arc::clone(&one.teller), one.chapter);
-        told.spawn(async move { arrivals(&teller, chapter).await });
-        one.teller.when(|view| chapter.is_over(view)).await?;
+        let over = one.teller.shows(|snapshot| chapter.is_over(snapshot));
+        told.spawn(async move {
+            match chapter {
+                Chapter::First | Chapter::Second => arrivals(&teller, chapter).await,
+                Chapter::Third => third::arrivals(&teller, &one.repository).await,
+            }
+        });
+        over.await?;
     }
     while let Some(ended) = told.join_next().await {
         if let Ok(Err(error)) = ended {
@@ -185,18 +195,42 @@ impl Chapter {
         match self {
             Self::First => arriving(view),
             Self::Second => second::arriving(view),
+            // What arrives there are commits.
+            Self::Third => None,
+        }
+    }
+
+    /// Whether more than its first version was brought.
+    fn has_begun(self, snapshot: &Snapshot) -> bool {
+        match self {
+            Self::First => true,
+            Self::Second => of(snapshot, self).is_some_and(second::has_begun),
+            Self::Third => !snapshot.runs.is_empty(),
         }
     }
 
     /// Whether nothing is left to be told of it.
-    fn is_over(self, view: &PlacementView) -> bool {
-        let is_last = |last: &ClosedView| match self {
-            Self::First => {
-                last.kind == RolloutKind::Deploy && last.release.version.as_str() == LAST
-            }
-            Self::Second => last.kind == RolloutKind::Restart,
+    fn is_over(self, snapshot: &Snapshot) -> bool {
+        let last = || {
+            let view = of(snapshot, self)?;
+            view.last.as_ref().filter(|_| view.rollout.is_none())
         };
-        view.rollout.is_none() && view.last.as_ref().is_some_and(is_last)
+        match self {
+            Self::First => last().is_some_and(|last| {
+                last.kind == RolloutKind::Deploy && last.release.version.as_str() == LAST
+            }),
+            Self::Second => last().is_some_and(|last| last.kind == RolloutKind::Restart),
+            Self::Third => third::is_over(&snapshot.runs),
+        }
+    }
+
+    /// What there is to see and to try in it; `several` is whether it is one of several.
+    fn line(self, snapshot: &Snapshot, view: &PlacementView, several: bool) -> String {
+        match self {
+            Self::First => first_line(view),
+            Self::Second => second::line(view, several),
+            Self::Third => third::line(&snapshot.runs),
+        }
     }
 }
 
@@ -217,20 +251,22 @@ fn arriving(view: &PlacementView) -> Option<&'static str> {
 
 /// What there is to see and to try now.
 pub fn line(snapshot: &Snapshot) -> Option<String> {
-    let first = of(snapshot, Chapter::First);
-    let second = of(snapshot, Chapter::Second);
-    match (first, second) {
-        (first, Some(second)) if first.is_none_or(|first| is_past(first, second)) => {
-            Some(second::line(second, first))
-        }
-        (Some(first), _) => Some(first_line(first)),
-        (None, _) => None,
-    }
+    let all = Chapter::ALL.into_iter();
+    let told: Vec<_> = all.filter(|one| of(snapshot, *one).is_some()).collect();
+    let chapter = leading(snapshot, &told)?;
+    let view = of(snapshot, chapter)?;
+    Some(chapter.line(snapshot, view, told.len() > 1))
 }
 
-/// Whether the second chapter has begun: the first is over, or the person did not wait for that.
-fn is_past(first: &PlacementView, second: &PlacementView) -> bool {
-    Chapter::First.is_over(first) || second::has_begun(second)
+/// The last one that has begun: the one before it is over, or the person did not wait for that.
+fn leading(snapshot: &Snapshot, told: &[Chapter]) -> Option<Chapter> {
+    let after = told.windows(2).rev().find_map(|pair| match pair {
+        [before, chapter] if before.is_over(snapshot) || chapter.has_begun(snapshot) => {
+            Some(*chapter)
+        }
+        _ => None,
+    });
+    after.or_else(|| told.first().copied())
 }
 
 fn of(snapshot: &Snapshot, chapter: Chapter) -> Option<&PlacementView> {
@@ -379,24 +415,28 @@ mod tests {
         }
     }
 
+    pub(super) fn service(name: &str, view: PlacementView) -> PlacementView {
+        PlacementView {
+            placement: format!("{name}@production").parse().expect("a placement"),
+            ..view
+        }
+    }
+
+    pub(super) fn showing(placements: Vec<PlacementView>) -> Snapshot {
+        Snapshot {
+            engine: engine(),
+            placements,
+            runs: Vec::new(),
+        }
+    }
+
     #[test]
     fn the_second_chapter_leads_once_the_first_is_over() {
         use RolloutKind::Deploy;
-        let service = |name: &str, view: PlacementView| PlacementView {
-            placement: format!("{name}@production").parse().expect("a placement"),
-            ..view
-        };
         let said = |first: Option<PlacementView>, second: PlacementView| {
             let first = first.map(|view| service("shop", view));
-            let snapshot = Snapshot {
-                engine: engine(),
-                placements: first
-                    .into_iter()
-                    .chain([service("stock", second)])
-                    .collect(),
-                runs: Vec::new(),
-            };
-            line(&snapshot).expect("a line")
+            let placements = first.into_iter().chain([service("stock", second)]);
+            line(&showing(placements.collect())).expect("a line")
         };
         let begin = || after(Deploy, "v1", Status::Succeeded);
         let over = || after(Deploy, "v4", Status::RolledBack);

@@ -1,9 +1,12 @@
 //! What a story needs around it: a private directory with a configuration, a host and an engine
 //! as processes of their own, and the certainty that nothing is left of them afterwards.
 
+mod settings;
+
 use super::chapter::Chapter;
+use super::repository::{Repository, RepositoryError};
 use crate::link::{self, Client, ClientOptions};
-use std::fmt::Write as _;
+use settings::Settings;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -57,6 +60,9 @@ pub enum StageError {
         #[source]
         source: io::Error,
     },
+    /// The repository of a pipeline.
+    #[error("cannot make the demo's repository")]
+    Repository(#[from] RepositoryError),
     /// A process ended or does not answer.
     #[error("{what} does not answer; its log ends with: {log}")]
     Silent {
@@ -80,6 +86,7 @@ pub struct Stage {
     dir: PathBuf,
     config: PathBuf,
     first_port: u16,
+    repository: Repository,
     host: Child,
     engine: Child,
 }
@@ -105,12 +112,23 @@ impl Stage {
             .create(&dir)
             .map_err(prepare)?;
         let config = dir.join("wheelhouse.toml");
-        let text = configuration(&program, &dir, first_port, pace, chapters);
-        write_private(&config, &text).map_err(|source| StageError::Prepare {
-            path: config.clone(),
-            source,
-        })?;
-        let started = start(&program, &dir, &config, "host", &["host"]).and_then(|host| {
+        let repository = Repository::below(&dir);
+        let settings = Settings {
+            program: &program,
+            state_dir: &dir.join("state"),
+            repository: repository.dir(),
+            first_port,
+            pace,
+        };
+        let prepared = match write_private(&config, &settings.text(chapters)) {
+            Ok(()) => commits(&repository, chapters).await,
+            Err(source) => Err(StageError::Prepare {
+                path: config.clone(),
+                source,
+            }),
+        };
+        let started = prepared.and_then(|()| {
+            let host = start(&program, &dir, &config, "host", &["host"])?;
             let engine = start(&program, &dir, &config, "engine", &["engine", "run"])?;
             Ok((host, engine))
         });
@@ -125,6 +143,7 @@ impl Stage {
             dir,
             config,
             first_port,
+            repository,
             host,
             engine,
         };
@@ -144,7 +163,12 @@ impl Stage {
 
     /// Where the proxy listens for a chapter's service.
     pub fn listen(&self, chapter: Chapter) -> SocketAddr {
-        listen(self.first_port, chapter)
+        settings::listen(self.first_port, chapter)
+    }
+
+    /// Where the pipeline's commits come from; made only for a chapter that needs it.
+    pub fn repository(&self) -> &Repository {
+        &self.repository
     }
 
     /// Where engine and host keep everything.
@@ -239,83 +263,12 @@ fn free_ports() -> Option<u16> {
     candidates.find(|first| (0..PORTS).all(|n| free(first + n)))
 }
 
-fn listen(first_port: u16, chapter: Chapter) -> SocketAddr {
-    let before = Chapter::ALL.iter().take_while(|other| **other != chapter);
-    let port = first_port + before.count() as u16 * PORTS_EACH;
-    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
-}
-
-fn configuration(
-    program: &Path,
-    dir: &Path,
-    first_port: u16,
-    pace: Pace,
-    chapters: &[Chapter],
-) -> String {
-    let text = |path: &Path| toml::Value::from(path.display().to_string()).to_string();
-    let (program, state) = (text(program), text(&dir.join("state")));
-    let soak = pace.soak_s;
-    let mut whole = format!(
-        r#"state_dir = {state}
-
-[env.{ENVIRONMENT}]
-protected = true
-
-[canary]
-steps = [10, {{ weight = 25, pause = true }}, 50, 100]
-soak = "{soak}s"
-min_requests = 200
-
-# Production is protected: a person begins the switch.
-[blue_green]
-soak = "{soak}s"
-
-# The story is about errors; a busy machine must not tell another one.
-[analysis]
-interval = "1s"
-error_ratio = 0.03
-latency_p99_vs_stable = 4.0
-mean_vs_stable = 4.0
-infrastructure_health = 0.7
-"#
-    );
-    for chapter in chapters {
-        let listen = listen(first_port, *chapter);
-        let _ = write!(whole, "{}", service(*chapter, &program, listen));
+/// Makes the repository where a chapter needs one.
+async fn commits(repository: &Repository, chapters: &[Chapter]) -> Result<(), StageError> {
+    match chapters.iter().any(|chapter| chapter.needs_git()) {
+        true => Ok(repository.make().await?),
+        false => Ok(()),
     }
-    whole
-}
-
-fn service(chapter: Chapter, program: &str, listen: SocketAddr) -> String {
-    let (service, strategy) = (chapter.service(), chapter.strategy());
-    let slow_start_ms = chapter.slow_start_ms();
-    format!(
-        r#"
-[service.{service}]
-strategy = "{strategy}"
-listen = "{listen}"
-instances = 3
-command = [
-    {program}, "demo-service", "--address", "{{address}}", "--version", "{{version}}",
-    "--latency-ms", "8", "--fault", "{BAD_VERSION}=0.05",
-    "--slow-start-ms", "{slow_start_ms}",
-]
-stop_grace = "5s"
-
-[service.{service}.health]
-path = "/readyz"
-json = {{ "/checks/database" = "ok", "/checks/cache" = "ok" }}
-interval = "1s"
-timeout = "900ms"
-
-[[service.{service}.smoke]]
-name = "front-page"
-path = "/"
-contains = "version"
-
-[service.{service}.env.{ENVIRONMENT}]
-"#
-    )
 }
 
 fn write_private(path: &Path, text: &str) -> io::Result<()> {

@@ -1,13 +1,14 @@
 //! The story: a good release goes out, a bad one is taken back, and there is a way back from
 //! everything. Told unattended as plain lines; [`guide`](super::guide) tells it beside a person's console.
-//! Its first chapter is here; the second has a file of its own.
+//! Its first chapter is here; the others have files of their own.
 
 mod second;
+mod third;
 
 use super::chapter::Chapter;
 use super::load::{Load, Tally};
 use super::stage::{BAD_VERSION, Pace, Stage};
-use super::teller::{StoryError, Teller, turned};
+use super::teller::{SCENE, StoryError, Teller, turned};
 use crate::history::{self, Integrity};
 use crate::link::wire::CommandRequest;
 use crate::model::Status;
@@ -15,11 +16,19 @@ use crate::model::command::PromoteTo;
 use crate::view::snapshot::{PhaseView, PlacementView};
 use std::future::Future;
 use std::pin::{Pin, pin};
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
 
 /// Requests per second of the story.
 pub const REQUESTS_PER_S: u32 = 300;
+/// Until what the engine decided shows in its snapshots.
+const SNAPSHOT: Duration = Duration::from_millis(150);
 /// The bad version must not have answered for this long at the end.
 const SILENCE_MS: u64 = 1_000;
+/// Requests that are sent while nothing of a version may be met.
+const WATCHED: u64 = 300;
+/// Between two looks at the tally.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// What a story promised, and what became of it.
 #[derive(Debug, Clone)]
@@ -99,6 +108,11 @@ async fn told(
         let told = match chapter {
             Chapter::First => scenes(&teller, &load, tell).await.map(Told::First),
             Chapter::Second => second::scenes(&teller, &load, tell).await.map(Told::Second),
+            Chapter::Third => {
+                let commits = stage.repository();
+                let told = third::scenes(&teller, commits, &load, tell).await;
+                told.map(|outcome| Told::Third(Box::new(outcome)))
+            }
         };
         let tally = load.stop().await;
         for complaint in &tally.complaints {
@@ -111,6 +125,7 @@ async fn told(
         kept.extend(match told? {
             Told::First(outcome) => judge_story(&tally, &outcome),
             Told::Second(outcome) => second::judge(&outcome),
+            Told::Third(outcome) => third::judge(&outcome),
         });
     }
     Ok(Promises { kept })
@@ -120,6 +135,7 @@ async fn told(
 enum Told {
     First(Outcome),
     Second(second::Outcome),
+    Third(Box<third::Outcome>),
 }
 
 /// The first version serves, and the load asks it.
@@ -139,6 +155,28 @@ async fn opened(
         "{REQUESTS_PER_S} requests a second from now on, each with an id of its own"
     ));
     Ok((teller, load))
+}
+
+/// Waits until the load is as wanted, at most one scene long.
+async fn load_until(
+    load: &Load,
+    what: &str,
+    wanted: impl Fn(&Load) -> bool,
+) -> Result<(), StoryError> {
+    let waits = async {
+        while !wanted(load) {
+            sleep(LOOK_AGAIN).await;
+        }
+    };
+    let waited = timeout(SCENE, waits).await;
+    waited.map_err(|_| turned(format!("waited {} s for {what} in vain", SCENE.as_secs())))
+}
+
+/// Waits until so many more requests were sent.
+async fn more_requests(load: &Load, count: u64) -> Result<(), StoryError> {
+    let asked = load.tally().sent;
+    let sent = |load: &Load| load.tally().sent >= asked + count;
+    load_until(load, "further requests", sent).await
 }
 
 /// What the scenes found, for the promises.
@@ -219,6 +257,8 @@ async fn promote(teller: &Teller, to: PromoteTo) -> Result<(), StoryError> {
             Ok(_) => return Ok(()),
             Err(error) => why = error,
         }
+        // What moved on meanwhile is on its way to the screen.
+        sleep(SNAPSHOT).await;
     }
     Err(why)
 }

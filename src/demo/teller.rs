@@ -1,13 +1,14 @@
 //! The one who tells a story: a connection to its engine, with words for what a story needs.
 
 use super::chapter::Chapter;
+use super::repository::{Change, RepositoryError};
 use super::stage::{ENVIRONMENT, Stage, StageError};
 use crate::link::wire::{CommandRequest, Reply, Request};
 use crate::link::{Client, ClientOptions, socket_path};
 use crate::model::command::{Answer, Refusal};
-use crate::model::{Placement, RolloutNumber, Status, Version};
-use crate::view::Snapshot;
+use crate::model::{Clean, Placement, RolloutNumber, RunNumber, StageName, Status, Version};
 use crate::view::snapshot::PlacementView;
+use crate::view::{RunView, Snapshot};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
@@ -25,6 +26,9 @@ pub enum StoryError {
     /// The stage.
     #[error(transparent)]
     Stage(#[from] StageError),
+    /// A commit.
+    #[error("cannot commit")]
+    Repository(#[from] RepositoryError),
     /// The engine could not be asked, or answered otherwise than the story goes.
     #[error("{0}")]
     Turned(String),
@@ -128,13 +132,7 @@ impl Teller {
         what: &str,
         wanted: impl FnMut(&PlacementView) -> bool,
     ) -> Result<Arc<Snapshot>, StoryError> {
-        match timeout(SCENE, self.when(wanted)).await {
-            Ok(ended) => ended,
-            Err(_) => Err(turned(format!(
-                "waited {} s for {what} in vain",
-                SCENE.as_secs()
-            ))),
-        }
+        in_one_scene(what, self.when(wanted)).await
     }
 
     /// Waits until the placement's view is as wanted, however long a person takes.
@@ -145,10 +143,22 @@ impl Teller {
         &self,
         mut wanted: impl FnMut(&PlacementView) -> bool,
     ) -> Result<Arc<Snapshot>, StoryError> {
+        self.shows(|snapshot| snapshot.placement(&self.placement).is_some_and(&mut wanted))
+            .await
+    }
+
+    /// Waits until everything together is as wanted, however long a person takes.
+    ///
+    /// # Errors
+    /// When the engine goes away.
+    pub async fn shows(
+        &self,
+        mut wanted: impl FnMut(&Snapshot) -> bool,
+    ) -> Result<Arc<Snapshot>, StoryError> {
         let watch = self.client.watch(ASK).await;
         let mut snapshots = watch.map_err(|error| turned(error.to_string()))?;
         while let Some(snapshot) = snapshots.next().await {
-            if snapshot.placement(&self.placement).is_some_and(&mut wanted) {
+            if wanted(&snapshot) {
                 return Ok(snapshot);
             }
         }
@@ -167,5 +177,76 @@ impl Teller {
         let last = view.and_then(|view| view.last.as_ref());
         last.map(|last| (last.status, last.because.to_string()))
             .ok_or_else(|| turned("the engine forgot a rollout"))
+    }
+
+    /// Begins a run of the only pipeline for a change that was committed; gives its number.
+    ///
+    /// # Errors
+    /// When it is refused or not answered.
+    pub async fn push(&self, change: Change) -> Result<RunNumber, StoryError> {
+        let request = Request::TriggerPipeline {
+            pipeline: None,
+            branch: None,
+            commit: None,
+            environment: None,
+            reason: Some(Clean::new(change.subject())),
+            request_id: None,
+        };
+        self.about_run("run", request).await
+    }
+
+    /// Lets a stage begin that waits for a person.
+    ///
+    /// # Errors
+    /// When it is refused or not answered.
+    pub async fn confirm(&self, run: RunNumber, stage: &StageName) -> Result<(), StoryError> {
+        let stage = stage.clone();
+        let request = Request::ConfirmStage { id: run, stage };
+        self.about_run("confirm", request).await.map(|_| ())
+    }
+
+    async fn about_run(&self, verb: &str, request: Request) -> Result<RunNumber, StoryError> {
+        match self.client.ask(request, ASK).await {
+            Ok(Reply::Answer {
+                answer: Answer::Run { run, .. } | Answer::RunBegun { run },
+            }) => Ok(run),
+            Ok(other) => Err(turned(format!("pipeline {verb}: {other:?}"))),
+            Err(error) => Err(turned(format!("pipeline {verb}: {error}"))),
+        }
+    }
+
+    /// Waits until a run is as wanted, at most one scene long.
+    ///
+    /// # Errors
+    /// When it does not become so, or the engine goes away.
+    pub async fn run_until(
+        &self,
+        what: &str,
+        number: RunNumber,
+        mut wanted: impl FnMut(&RunView) -> bool,
+    ) -> Result<RunView, StoryError> {
+        let shown = self.shows(|snapshot| run(snapshot, number).is_some_and(&mut wanted));
+        let snapshot = in_one_scene(what, shown).await?;
+        let found = run(&snapshot, number).cloned();
+        found.ok_or_else(|| turned(format!("the engine forgot {number}")))
+    }
+}
+
+/// A run among those that are shown.
+pub(super) fn run(snapshot: &Snapshot, number: RunNumber) -> Option<&RunView> {
+    snapshot.runs.iter().find(|run| run.number == number)
+}
+
+/// Waits at most one scene long.
+async fn in_one_scene<T>(
+    what: &str,
+    waits: impl Future<Output = Result<T, StoryError>>,
+) -> Result<T, StoryError> {
+    match timeout(SCENE, waits).await {
+        Ok(ended) => ended,
+        Err(_) => Err(turned(format!(
+            "waited {} s for {what} in vain",
+            SCENE.as_secs()
+        ))),
     }
 }

@@ -9,7 +9,7 @@ use super::work::{self, Peers};
 use super::{Clock, Core, turn};
 use crate::engine;
 use crate::history::{HistoryError, HistoryWriter};
-use crate::model::command::{Answer, Command};
+use crate::model::command::{Answer, Command, Refusal};
 use crate::model::effect::EffectKey;
 use crate::model::input::{Asked, Denied, EngineInfo, Fact, Settled};
 use crate::model::{
@@ -75,7 +75,7 @@ pub struct Shell<P> {
     from_history: mpsc::Receiver<Event>,
     to_self: mpsc::Sender<Event>,
     work: JoinSet<Settled>,
-    looks: JoinSet<(Vec<Event>, Message)>,
+    looks: JoinSet<Option<(Vec<Event>, Message)>>,
     hints: Hints,
     flights: HashMap<Id, (u64, EffectKey, Option<EffectId>)>,
     answers: HashMap<u64, oneshot::Sender<Answer>>,
@@ -222,13 +222,16 @@ impl<P: Peers> Shell<P> {
         };
         let (spec, version) = (spec.clone(), version.clone());
         let peers = Arc::clone(&self.peers);
-        self.looks
-            .spawn(async move { (work::look_over(&*peers, &spec, &version).await, message) });
+        self.looks.spawn(async move {
+            let found = work::look_over(&*peers, &spec, &version).await;
+            Some((found, message))
+        });
     }
 
-    fn looked(&mut self, looked: Result<(Vec<Event>, Message), tokio::task::JoinError>) {
+    fn looked(&mut self, looked: Result<Option<(Vec<Event>, Message)>, tokio::task::JoinError>) {
         match looked {
-            Ok((found, message)) => {
+            Ok(None) => {}
+            Ok(Some((found, message))) => {
                 for event in found {
                     self.feed(event);
                 }
@@ -398,9 +401,7 @@ impl<P: Peers> Shell<P> {
             tracing::debug!(ticket, "{}", view::effect_text(&effect));
         }
         let task = match effect {
-            Effect::AskDeploy {
-                id, by, command, ..
-            } => self.ask_deploy(ticket, key.clone(), id, by, *command),
+            Effect::AskDeploy { id, .. } => self.ask_deploy(ticket, key.clone(), id, effect),
             effect => {
                 let peers = Arc::clone(&self.peers);
                 let key = key.clone();
@@ -411,21 +412,31 @@ impl<P: Peers> Shell<P> {
         self.flights.insert(task, (ticket, key, id));
     }
 
-    /// Asks this very loop for the rollout that a stage is, as a console would.
-    fn ask_deploy(
-        &mut self,
-        ticket: u64,
-        key: EffectKey,
-        id: EffectId,
-        by: Actor,
-        command: Command,
-    ) -> Id {
+    /// Asks this very loop for the rollout that a stage is, as a console would, unless another
+    /// engine steers what it is about.
+    fn ask_deploy(&mut self, ticket: u64, key: EffectKey, id: EffectId, effect: Effect) -> Id {
         let (answer, answered) = oneshot::channel();
         let task = self.work.spawn(work::deployed(ticket, key, id, answered));
-        self.look_or_take(Message::Command {
-            by,
-            command,
-            answer,
+        let peers = Arc::clone(&self.peers);
+        self.looks.spawn(async move {
+            let permitted = peers.permit(&effect).await;
+            let Effect::AskDeploy { by, command, .. } = effect else {
+                return None;
+            };
+            if let Err(why) = permitted {
+                // Nobody waits any more where the engine ends.
+                let _ = answer.send(Answer::Refused(Refusal::NotNow { why }));
+                return None;
+            }
+            let command = *command;
+            let message = Message::Command {
+                by,
+                command,
+                answer,
+            };
+            let (spec, version) = message.deploys()?;
+            let found = work::look_over(&*peers, spec, version).await;
+            Some((found, message))
         });
         task.id()
     }

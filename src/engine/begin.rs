@@ -6,7 +6,7 @@ pub(super) use back::{WayBack, go_back};
 
 use super::command::{Decision, impossible};
 use super::look::Look;
-use super::{capacity, parts, shares, slots};
+use super::{capacity, parts, pipeline, shares, slots};
 use crate::model::command::Refusal;
 use crate::model::container::Container;
 use crate::model::input::Asked;
@@ -42,6 +42,7 @@ pub(super) fn deploy(state: &State, world: &World, asked: &Asked, wanted: Wanted
     if is_repeated(state, &wanted)? {
         return Ok(Vec::new());
     }
+    pipeline::refuse_late(state, wanted.request_id)?;
     parts::refuse_part(wanted.spec, "deploy")?;
     let mut entries = vec![begun(state, world, asked, &wanted, None)?];
     for (n, spec) in (1..).zip(&wanted.spec.parts) {

@@ -10,7 +10,7 @@ mod fill;
 mod plan;
 
 pub use command::begun;
-pub(super) use command::decide;
+pub(super) use command::{decide, refuse_late};
 pub use fill::Fill;
 pub(super) use plan::plan;
 

@@ -166,6 +166,10 @@ impl Leases {
                 let meant = |peer: &Peer| matches!(peer, Peer::Balancer(_)) || *peer == there;
                 self.check(placement, meant).await
             }
+            Effect::AskDeploy { command, .. } => match command.placement() {
+                Some(placement) => self.steers(placement).await,
+                None => Ok(()),
+            },
             _ => Ok(()),
         }
     }

@@ -21,11 +21,11 @@ pub(super) fn has_begun(view: &PlacementView) -> bool {
     view.rollout.is_some() || view.last.is_some() && arriving(view).is_none()
 }
 
-/// What there is to see and to try now; `other` is the first chapter's service, where there is one.
-pub(super) fn line(view: &PlacementView, other: Option<&PlacementView>) -> String {
+/// What there is to see and to try now; `several` is whether other services are on the screen.
+pub(super) fn line(view: &PlacementView, several: bool) -> String {
     match (&view.rollout, &view.last) {
-        (Some(open), _) => during(open, other.is_some()),
-        (None, Some(last)) => between(view, last, other.is_some()),
+        (Some(open), _) => during(open, several),
+        (None, Some(last)) => between(view, last, several),
         (None, None) => "The first version is being started.".to_owned(),
     }
 }
@@ -106,13 +106,13 @@ mod tests {
     #[test]
     fn whatever_the_person_did_the_line_leads_to_the_restart() {
         use RolloutKind::{Deploy, Restart, Rollback};
-        let said = |kind, version, status| line(&after(kind, version, status), None);
+        let said = |kind, version, status| line(&after(kind, version, status), false);
         assert!(said(Deploy, "v2", Status::Succeeded).contains("R, then y"));
         assert!(said(Deploy, "v2", Status::RolledBack).contains(":restart"));
         assert!(said(Rollback, "v1", Status::Succeeded).contains(":restart"));
         assert!(said(Restart, "v1", Status::Succeeded).contains("That was the story"));
         let mut view = after(Deploy, "v2", Status::Succeeded);
         view.rollback = None;
-        assert!(line(&view, None).contains(":restart"));
+        assert!(line(&view, false).contains(":restart"));
     }
 }

@@ -2,23 +2,17 @@
 //! back, and a restart begins every instance anew. What it tells of times and counts is measured
 //! at the load's end of the connections.
 
-use super::{SILENCE_MS, promote};
+use super::{SILENCE_MS, WATCHED, load_until, more_requests, promote};
 use crate::demo::load::Load;
-use crate::demo::teller::{SCENE, StoryError, Teller, turned};
+use crate::demo::teller::{StoryError, Teller, turned};
 use crate::link::wire::CommandRequest;
 use crate::model::command::PromoteTo;
 use crate::model::{Status, Urgency};
 use crate::view::snapshot::{InstanceRow, PhaseView, PlacementView};
 use std::collections::BTreeSet;
-use std::time::Duration;
-use tokio::time::{sleep, timeout};
 
 const OLD: &str = "v1";
 const NEW: &str = "v2";
-/// Requests that are answered while the new version waits for its switch.
-const WATCHED: u64 = 300;
-/// Between two looks at the tally.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// What the scenes found, for the promises.
 pub(super) struct Outcome {
@@ -80,11 +74,7 @@ async fn switch(
         open.is_some_and(|open| open.phase == PhaseView::Ready)
     };
     teller.until("v2 to be verified in green", ready).await?;
-    let asked = load.tally().sent;
-    let watched = load_until(load, "requests while v2 waits", |load| {
-        load.tally().sent >= asked + WATCHED
-    });
-    watched.await?;
+    more_requests(load, WATCHED).await?;
     let tally = load.tally();
     let early = tally.of(NEW).answers;
     tell(&format!(
@@ -182,20 +172,6 @@ async fn silent(load: &Load, version: &str) -> Result<u64, StoryError> {
     };
     load_until(load, &format!("{version} to fall silent"), is_silent).await?;
     Ok(newest_ms(load).0)
-}
-
-async fn load_until(
-    load: &Load,
-    what: &str,
-    wanted: impl Fn(&Load) -> bool,
-) -> Result<(), StoryError> {
-    let waits = async {
-        while !wanted(load) {
-            sleep(LOOK_AGAIN).await;
-        }
-    };
-    let waited = timeout(SCENE, waits).await;
-    waited.map_err(|_| turned(format!("waited {} s for {what} in vain", SCENE.as_secs())))
 }
 
 fn serves(row: &InstanceRow) -> bool {

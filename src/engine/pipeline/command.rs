@@ -1,11 +1,13 @@
 //! What people ask of pipelines → entries, or a refusal.
 
-use super::waits_for_person;
+use super::{request_id, waits_for_person};
 use crate::engine::command::{Decision, impossible, not_now};
 use crate::model::command::PipelineCommand;
 use crate::model::input::Asked;
 use crate::model::pipeline::{PipelineSpec, Run, StageStatus, StageWork, Trigger, WhenBusy};
-use crate::model::{Clean, Entry, PipelineName, Refusal, RunId, RunNumber, StageName, State};
+use crate::model::{
+    Clean, Entry, PipelineName, Refusal, RequestId, RunId, RunNumber, StageName, State,
+};
 
 /// Runs of one pipeline that may be open at once, those that wait among them.
 const OPEN_MAX: usize = 20;
@@ -70,6 +72,27 @@ pub fn begun(state: &State, name: &PipelineName, trigger: &Trigger) -> Option<Ru
     same.next()
         .map(|request| request.number)
         .or_else(|| told.next())
+}
+
+/// Refuses a stage's deploy that was on its way while its run was canceled.
+///
+/// # Errors
+/// [`Refusal::NotNow`]; deploys that no stage asked for are none of this one's business.
+pub(in crate::engine) fn refuse_late(state: &State, id: Option<&RequestId>) -> Result<(), Refusal> {
+    let Some(id) = id else {
+        return Ok(());
+    };
+    let asks = |run: &Run| {
+        let stages = run.spec.stages.iter();
+        let mut stages = stages.filter_map(|spec| Some((spec, run.stages.get(&spec.name)?)));
+        stages
+            .find(|(spec, stage)| request_id(run.id, spec, stage).as_ref() == Some(id))
+            .map(|(_, stage)| run.canceled.is_none() && stage.status == StageStatus::Running)
+    };
+    match state.pipelines.runs.values().find_map(asks) {
+        Some(false) => Err(not_now("the run that asked for this was canceled")),
+        _ => Ok(()),
+    }
 }
 
 /// Runs that a newer one of the same branch makes superfluous: none whose deploy has begun.

@@ -367,6 +367,26 @@ fn a_canceled_run_ends_what_it_began_and_begins_nothing() {
 }
 
 #[test]
+fn a_deploy_on_its_way_while_its_run_is_canceled_does_not_begin() {
+    let mut world = stable();
+    world.deploy("v2");
+    world.trigger(&line(), "main").expect("it begins");
+    world.until("it waits for the other rollout", |world| {
+        *world.status(1, "production") == StageStatus::Running
+    });
+    let asked = Command::Deploy {
+        spec: Box::new(spec()),
+        version: "c0ffee123456".parse().expect("a valid version"),
+        reason: None,
+        request_id: Some(request(&world)),
+    };
+    world.ask(cancel(1)).expect("it can be canceled");
+    world.until_over(1);
+    world.until("the other rollout is over", |world| !world.is_open());
+    refused(world.ask(asked), "canceled");
+}
+
+#[test]
 fn an_aborted_rollout_fails_its_stage() {
     let mut world = stable();
     world.trigger(&line(), "main").expect("it begins");

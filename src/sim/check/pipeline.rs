@@ -219,7 +219,8 @@ impl Checks {
                 ..
             } => {
                 let new = self.lines.deploys.insert(id.clone());
-                legal(new, "one request began two rollouts")
+                legal(new, "one request began two rollouts")?;
+                self.deploy_may_begin(id.as_str())
             }
             Entry::RolloutFinished { status, .. } => {
                 let open = self.place().and_then(|place| place.rollout.as_ref());
@@ -230,6 +231,25 @@ impl Checks {
             }
             _ => Ok(()),
         }
+    }
+
+    /// A stage's rollout begins only while the stage is under way in a run that nobody canceled.
+    fn deploy_may_begin(&self, id: &str) -> Checked {
+        let mut words = id.split('/').skip(1);
+        let (Some(run), Some(stage)) = (words.next(), words.next()) else {
+            return Ok(());
+        };
+        let runs = self.oracle.pipelines.runs.values();
+        let mut runs = runs.filter(|it| it.id.to_string() == run && it.canceled.is_none());
+        let running = runs.any(|run| {
+            let stages = run.stages.iter();
+            let mut stages = stages.filter(|(name, _)| name.as_str() == stage);
+            stages.any(|(_, stage)| stage.status == StageStatus::Running)
+        });
+        legal(
+            running,
+            "a rollout begins for a stage that is not under way",
+        )
     }
 
     /// The oldest open run's stage that waits for a person.

@@ -84,6 +84,12 @@ impl Side {
         let run = self.run(id)?;
         let of = run.stages.iter().find(|it| it.name == *stage);
         let of = of.ok_or_else(|| Clean::new(&format!("run {id} has no stage {stage}")))?;
+        if let Some(at) = &of.placement {
+            let rollout = of.rollout;
+            let rollout = rollout.map_or_else(String::new, |number| format!(" {number}"));
+            let text = format!("{stage} writes nothing itself: it is the rollout{rollout} of {at}");
+            return Err(Clean::new(&text));
+        }
         let attempt = attempt.unwrap_or(of.attempts);
         if attempt == 0 {
             return Err(Clean::new(&format!("{stage} of {id} has not begun")));
