@@ -76,13 +76,13 @@ async fn fault_046_what_haproxy_holds_for_up_is_taken_back_when_our_own_probe_fa
     let name: ServerName = canary.expect("a canary").server.clone();
     let mark = stage.dir.path().join(format!("sick.{name}"));
     std::fs::write(mark, "").expect("a file");
+    let asked = reqwest::get(format!("http://{}/", stage.address(name.as_str()))).await;
+    assert!(asked.expect("an answer").status().is_success(), "it serves");
     let failing = |view: &PlacementView| {
         let mut rows = view.instances.iter();
         view.rollout.is_none() || rows.any(|row| row.server == name && row.healthy == Some(false))
     };
     stage.until("a probe that fails", failing).await;
-    let asked = reqwest::get(format!("http://{}/", stage.address(name.as_str()))).await;
-    assert!(asked.expect("an answer").status().is_success(), "it serves");
     let because = stage.ends(number, Status::RolledBack).await;
     assert!(because.contains("failed: run sh"), "{because}");
     judge(&stage, load, &Expected::of("v1", &["v2"])).await;
