@@ -10,8 +10,8 @@ use crate::model::{
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Ended runs in a snapshot; `pipeline list` shows as many.
-const ENDED_MAX: usize = 50;
+/// Ended runs in a snapshot, which goes to every screen; `pipeline list` shows as many.
+const ENDED_MAX: usize = 20;
 
 /// One run of a pipeline.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
