@@ -196,14 +196,7 @@ async fn scenes(
     let bad_taken_back = bad_canary(teller, load, tell).await?;
     let rolled_back = rollback(teller, tell).await?;
     let aborted = abort(teller, tell).await?;
-    let tally = load.tally();
-    let newest = tally
-        .versions
-        .values()
-        .map(|answered| answered.last_ms)
-        .max()
-        .unwrap_or(0);
-    let bad_silent = tally.of(BAD_VERSION).last_ms + SILENCE_MS < newest;
+    let bad_silent = second::silent(load, BAD_VERSION).await.is_ok();
     Ok(Outcome {
         bad_taken_back,
         bad_silent,

@@ -160,7 +160,7 @@ async fn restart(
 
 /// Waits until a version has been silent for a while although others answer; says when it gave
 /// its last answer.
-async fn silent(load: &Load, version: &str) -> Result<u64, StoryError> {
+pub(super) async fn silent(load: &Load, version: &str) -> Result<u64, StoryError> {
     let newest_ms = |load: &Load| {
         let tally = load.tally();
         let last = tally.versions.values().map(|answered| answered.last_ms);
