@@ -5,6 +5,8 @@
 #[path = "contract/mod.rs"]
 mod contract;
 
+#[path = "support/git.rs"]
+mod git;
 #[path = "support/haproxy.rs"]
 mod haproxy;
 #[path = "support/needs.rs"]

@@ -1,6 +1,8 @@
 //! The stages of pipelines for real: programs that hang, fork and flood, git repositories, an
 //! engine that is killed, a GitHub and a GitLab on loopback, a registry behind a real daemon.
 
+#[path = "support/git.rs"]
+mod git;
 #[path = "support/needs.rs"]
 mod needs;
 

@@ -3,6 +3,8 @@
 //! request lost, had the new version ever more than its share, does the history verify, and is
 //! the world as the history says?
 
+#[path = "support/git.rs"]
+mod git;
 #[path = "support/haproxy.rs"]
 mod haproxy;
 #[path = "support/needs.rs"]

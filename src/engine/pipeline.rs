@@ -17,7 +17,7 @@ pub(super) use plan::plan;
 use crate::model::container::Pin;
 use crate::model::pipeline::{
     DeployWork, PipelineSpec, Rerun, Run, RunResult, StageResult, StageRun, StageSpec, StageStatus,
-    StageWork, When,
+    StageWork, When, is_like,
 };
 use crate::model::world::StageView;
 use crate::model::{
@@ -152,6 +152,8 @@ fn end(sight: &Sight<'_>, spec: &StageSpec, stage: &StageRun) -> Option<Entry> {
     }
     let result = match &spec.work {
         StageWork::Deploy(work) => deployed(sight, spec, stage, work)?,
+        // What was begun could be filled in.
+        _ if sight.begun(stage).is_some() => reported(sight, stage)?,
         _ => plan::unfilled(sight, spec).or_else(|| reported(sight, stage))?,
     };
     let failed = matches!(result, StageResult::Failed { .. });
@@ -355,7 +357,7 @@ fn skipped(sight: &Sight<'_>, spec: &StageSpec) -> Option<Clean> {
         environments,
     } = &spec.when;
     let branch = trigger.branch.as_str();
-    if !branches.is_empty() && !branches.iter().any(|pattern| matches(pattern, branch)) {
+    if !branches.is_empty() && !branches.iter().any(|pattern| is_like(pattern, branch)) {
         let only = branches.join(", ");
         return Some(Clean::new(&format!("only for {only}, this is {branch}")));
     }
@@ -384,16 +386,4 @@ fn beyond<'a>(run: &'a PipelineSpec, target: &EnvName) -> BTreeSet<&'a StageName
         }
     }
     beyond
-}
-
-/// Whether a name matches a pattern in which `*` stands for any characters.
-pub fn matches(pattern: &str, name: &str) -> bool {
-    let Some((head, rest)) = pattern.split_once('*') else {
-        return pattern == name;
-    };
-    let Some(name) = name.strip_prefix(head) else {
-        return false;
-    };
-    let ends = name.char_indices().map(|(at, _)| at).chain([name.len()]);
-    ends.into_iter().any(|at| matches(rest, &name[at..]))
 }

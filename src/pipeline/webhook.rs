@@ -16,7 +16,7 @@ mod verify;
 
 pub use door::serve;
 
-use crate::model::pipeline::{Provider, Trigger};
+use crate::model::pipeline::{Provider, Trigger, is_like};
 use crate::model::{Clean, EnvName, PipelineName, RequestId, RunNumber};
 use crate::secret::Secret;
 use hyper::header::{HeaderMap, HeaderValue};
@@ -189,25 +189,6 @@ impl WebhookRule {
                 .iter()
                 .any(|pattern| is_like(pattern, &moved.branch))
     }
-}
-
-/// Whether a text is as a pattern says, in which `*` stands for any characters.
-fn is_like(pattern: &str, text: &str) -> bool {
-    let Some((begin, rest)) = pattern.split_once('*') else {
-        return pattern == text;
-    };
-    let Some(mut left) = text.strip_prefix(begin) else {
-        return false;
-    };
-    let mut parts: Vec<&str> = rest.split('*').collect();
-    let end = parts.pop().unwrap_or_default();
-    for part in parts {
-        match left.find(part) {
-            Some(at) => left = &left[at + part.len()..],
-            None => return false,
-        }
-    }
-    left.ends_with(end)
 }
 
 fn asked(

@@ -2,6 +2,7 @@
 //! a Prometheus and requests all the while. What staging proved is by its digest what production
 //! gets, or nothing is.
 
+use crate::git::git;
 use crate::haproxy::{Haproxy, installed, until};
 use crate::load::{End, Load};
 use crate::process::{PROGRAM, Process};
@@ -243,22 +244,6 @@ fn make_repository(dir: &Path) {
     git(&repository, &["init", "-q", "-b", "main"]);
     git(&repository, &["add", "--all"]);
     git(&repository, &["commit", "-qm", "Begin"]);
-}
-
-/// Runs git as a person would, with a name and without that person's settings.
-fn git(at: &Path, words: &[&str]) -> String {
-    let output = Command::new("git")
-        .args(words)
-        .current_dir(at)
-        .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .env("GIT_AUTHOR_NAME", "Ada")
-        .env("GIT_AUTHOR_EMAIL", "ada@example.com")
-        .env("GIT_COMMITTER_NAME", "Ada")
-        .env("GIT_COMMITTER_EMAIL", "ada@example.com")
-        .output()
-        .expect("git");
-    assert!(output.status.success(), "git {words:?}: {output:?}");
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
 /// HAProxy with what `haproxy snippet` prints, and nothing else.

@@ -1,7 +1,8 @@
 //! Work trees of real repositories.
 
+use crate::git::git;
 use crate::needs::found_or_skipped;
-use crate::support::{Place, call, git, name, passed, tree_in, why};
+use crate::support::{Place, call, name, passed, tree_in, why};
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
 use wheelhouse::model::pipeline::{StageCall, StageResult, StageWork};

@@ -1,5 +1,6 @@
 //! The example repository with a host, an engine and its first version in production.
 
+use crate::git::git;
 use crate::haproxy::until;
 use crate::process::PROGRAM;
 use crate::stage::{ENVIRONMENT, Front, QUICK, Said, Stage, free_ports};
@@ -211,22 +212,6 @@ fn make_repository(dir: &Path) {
         .output()
         .expect("a shell");
     assert!(packed.status.success(), "{packed:?}");
-}
-
-/// Runs git as a person would, with a name and without that person's settings.
-fn git(at: &Path, words: &[&str]) -> String {
-    let output = Command::new("git")
-        .args(words)
-        .current_dir(at)
-        .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .env("GIT_AUTHOR_NAME", "Ada")
-        .env("GIT_AUTHOR_EMAIL", "ada@example.com")
-        .env("GIT_COMMITTER_NAME", "Ada")
-        .env("GIT_COMMITTER_EMAIL", "ada@example.com")
-        .output()
-        .expect("git");
-    assert!(output.status.success(), "git {words:?}: {output:?}");
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
 /// The stage's configuration with the example's program as its service, also in staging.
